@@ -1,0 +1,84 @@
+"""What the runtime asks of an engine, and the table of engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes import registry
+from runtimes.manifest import Graph
+
+Array = NDArray[np.generic]
+
+ENGINES: dict[str, str] = {
+    "onnxruntime": "runtimes.engines.ort:OrtEngine",
+    "openvino": "runtimes.engines.ov:OvEngine",
+}
+"""Engine name → class. Third parties register theirs in the entry-point group below."""
+
+ENTRY_POINTS = "latedge.engines"
+
+
+class Engine(Protocol):
+    """One loaded graph.
+
+    A call is pure: same feeds, same results. Feeds are C-contiguous arrays of the graph's dtypes,
+    by the graph's own input names; results are by the graph's own output names and own their
+    memory (a later call doesn't change them).
+    """
+
+    graph: Graph
+
+    def __call__(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Runs the graph.
+
+        Args:
+            feeds: one array per input.
+            outputs: names of the outputs wanted; None for all.
+
+        Raises:
+            EngineError: the engine failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the engine's memory; calls after it fail."""
+        ...
+
+
+class EngineClass(Protocol):
+    """How engines are made."""
+
+    def __call__(self, folder: Path, graph: Graph, *, device: str, threads: int | None) -> Engine:
+        """Loads a graph of the bundle in `folder` on a device.
+
+        Args:
+            folder: the bundle.
+            graph: the graph, as its manifest describes it.
+            device: as the engine names it: "cpu", "gpu", "npu", "cuda:0", …
+            threads: threads within an operation; None leaves it to the engine.
+
+        Raises:
+            EngineError: the SDK or the device is absent (says which there are), or loading failed.
+        """
+        ...
+
+
+def engine_names() -> tuple[str, ...]:
+    """The names of all engines."""
+    return registry.names(ENGINES, ENTRY_POINTS)
+
+
+def load_engine_class(name: str) -> EngineClass:
+    """The class behind an engine's name.
+
+    Raises:
+        UsageError: no such engine.
+    """
+    return cast("EngineClass", registry.load("engine", name, ENGINES, ENTRY_POINTS))

@@ -1,0 +1,3 @@
+"""The version of latedge."""
+
+VERSION = "0.1.0"
