@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -141,10 +142,11 @@ def read_json(path: Path) -> Mapping[str, object]:
         BundleError: the file can't be read or isn't a JSON object.
     """
     try:
-        found = msgspec.json.decode(path.read_bytes())
+        # Not msgspec: diffusers writes -Infinity, which strict JSON doesn't have.
+        found = json.loads(path.read_bytes())
     except OSError as e:
         raise BundleError(f"{path} can't be read: {e.strerror}.") from e
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except ValueError as e:
         raise BundleError(f"{path} is not valid JSON: {e}.") from e
     if not isinstance(found, dict):
         raise BundleError(f"{path} holds {type(found).__name__}, not a JSON object.")

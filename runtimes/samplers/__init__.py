@@ -1,0 +1,117 @@
+"""Samplers: the table of their names, and how one is made from a bundle's scheduler config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+
+from runtimes import registry
+from runtimes.errors import UsageError, unknown_name
+from runtimes.samplers.options import OPTIONS, resolve
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Sampler, Step
+
+__all__ = [
+    "SAMPLERS",
+    "Denoise",
+    "Latents",
+    "Noise",
+    "Sampler",
+    "Step",
+    "default_sampler",
+    "load_sampler",
+    "make_sampler",
+    "sampler_names",
+]
+
+SAMPLERS: dict[str, str] = {
+    "ddim": "runtimes.samplers.ddim:DDIM",
+    "dpmpp-2m": "runtimes.samplers.dpmpp_2m:DpmPP2M",
+    "euler": "runtimes.samplers.euler:Euler",
+    "pndm": "runtimes.samplers.pndm:PNDM",
+}
+"""Sampler name → class. Third parties register theirs in the entry-point group below."""
+
+ENTRY_POINTS = "latedge.samplers"
+
+SCHEDULER_CLASSES: dict[str, str] = {
+    "DDIMScheduler": "ddim",
+    "DPMSolverMultistepScheduler": "dpmpp-2m",
+    "EulerDiscreteScheduler": "euler",
+    "PNDMScheduler": "pndm",
+}
+"""diffusers' class, as a scheduler_config.json names it → the sampler that follows it."""
+
+
+def load_sampler(name: str) -> type[Sampler]:
+    """The class behind a sampler's name.
+
+    Raises:
+        UsageError: no such sampler; lists the known ones and the closest.
+    """
+    return cast("type[Sampler]", registry.load("sampler", name, SAMPLERS, ENTRY_POINTS))
+
+
+def sampler_names() -> tuple[str, ...]:
+    """The names of all samplers, third parties' included."""
+    return registry.names(SAMPLERS, ENTRY_POINTS)
+
+
+def make_sampler(
+    name: str, scheduler_config: Mapping[str, object], *, karras: bool | None = None
+) -> Sampler:
+    """A sampler with the options of a bundle's scheduler config.
+
+    Args:
+        name: a key of `SAMPLERS`.
+        scheduler_config: the content of the bundle's scheduler_config.json, written by whichever
+            diffusers class.
+        karras: Karras sigmas or none, over what the config says; None leaves it to the config.
+
+    Raises:
+        UsageError: the sampler is unknown, or can't run with the config.
+    """
+    sampler = load_sampler(name)
+    if name not in OPTIONS:  # a third party's: its fields are what it takes
+        return _build(sampler, dict(scheduler_config))
+    options = resolve(name, scheduler_config, karras=karras)
+    if "use_karras_sigmas" in options:
+        options["sigma_rule"] = "karras" if options["use_karras_sigmas"] else "interpolated"
+    # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
+    options["round_timesteps"] = options.get("beta_schedule") != "squaredcos_cap_v2"
+    return _build(sampler, options)
+
+
+def _build(sampler: type[Sampler], options: dict[str, object]) -> Sampler:
+    try:
+        return msgspec.convert(options, sampler)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"scheduler_config.json: {error}") from error
+
+
+def default_sampler(scheduler_config: Mapping[str, object]) -> str:
+    """The name of the sampler that follows the class a scheduler config was written for.
+
+    Raises:
+        UsageError: no sampler here follows that class, or the class in that configuration.
+    """
+    class_name = str(scheduler_config.get("_class_name", "none"))
+    if class_name not in SCHEDULER_CLASSES:
+        error = unknown_name("scheduler class", class_name, SCHEDULER_CLASSES)
+        raise UsageError(f"scheduler_config.json: {error} Name a sampler: {', '.join(SAMPLERS)}.")
+    name = SCHEDULER_CLASSES[class_name]
+    if name == "dpmpp-2m":
+        _check_second_order(scheduler_config)
+    return name
+
+
+def _check_second_order(config: Mapping[str, object]) -> None:
+    order = config.get("solver_order", 2)
+    algorithm = config.get("algorithm_type", "dpmsolver++")
+    # The class takes "deis", DEISMultistepScheduler's own, as "dpmsolver++".
+    if order != 2 or algorithm not in ("dpmsolver++", "deis"):
+        raise UsageError(
+            f"scheduler_config.json: algorithm_type {algorithm!r} of solver_order {order} has no "
+            f"sampler; the nearest is 'dpmpp-2m'; name a sampler: {', '.join(SAMPLERS)}"
+        )

@@ -1,0 +1,85 @@
+"""Euler's method on the probability-flow ODE.
+
+T. Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022,
+algorithm 2 without churn. Follows diffusers' EulerDiscreteScheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Step
+from runtimes.schedule import (
+    FinalSigmasType,
+    Level,
+    NoiseSchedule,
+    SigmaRule,
+    Spacing,
+    check_steps,
+    final_sigma,
+    interpolated_sigmas,
+    karras_sigmas,
+    sigmas_to_timesteps,
+    spaced_timesteps,
+)
+
+
+@dataclass(frozen=True)
+class Euler:
+    """Euler, in k-diffusion's scaling: x = x0 + sigma * noise.
+
+    Attributes:
+        timestep_spacing: which timesteps are visited.
+        steps_offset: added to leading timesteps.
+        sigma_rule: how sigmas follow from the timesteps.
+        sigma_min: the smallest Karras sigma; None for that of the last timestep visited.
+        sigma_max: the largest Karras sigma; None for that of the first timestep visited.
+        final_sigmas_type: where the last step ends.
+    """
+
+    timestep_spacing: Spacing = "linspace"
+    steps_offset: int = 0
+    sigma_rule: SigmaRule = "interpolated"
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    final_sigmas_type: FinalSigmasType = "zero"
+
+    def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
+        """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
+        n = num_inference_steps
+        check_steps(n, schedule)
+        timesteps = spaced_timesteps(
+            self.timestep_spacing, schedule.num_train_timesteps, n, self.steps_offset
+        ).astype(np.float32)
+        sigmas = interpolated_sigmas(schedule, timesteps)
+        if self.sigma_rule == "karras":
+            largest = self.sigma_max if self.sigma_max is not None else float(sigmas[0])
+            smallest = self.sigma_min if self.sigma_min is not None else float(sigmas[-1])
+            sigmas = karras_sigmas(largest, smallest, n)
+            timesteps = sigmas_to_timesteps(schedule, sigmas).astype(np.float32)
+        visited = zip(sigmas.astype(np.float32).tolist(), timesteps.tolist(), strict=True)
+        final = Level(1.0, final_sigma(schedule, self.final_sigmas_type), 0.0)
+        return (*(Level(1.0, sigma, timestep) for sigma, timestep in visited), final)
+
+    def init_noise_sigma(self, levels: Sequence[Level]) -> float:
+        """See `Sampler.init_noise_sigma`.
+
+        The first sigma; with leading spacing sqrt(sigma² + 1), as the reference has it.
+        """
+        sigma = np.float32(max(level.sigma for level in levels))
+        return float(np.sqrt(sigma**2 + 1) if self.timestep_spacing == "leading" else sigma)
+
+    def sample(
+        self, denoiser: Denoise, x: Latents, levels: Sequence[Level], noise: Noise
+    ) -> Generator[Step, None, Latents]:
+        """See `Sampler.sample`; draws no noise."""
+        for index, (level, target) in enumerate(pairwise(levels)):
+            denoised = denoiser(x, level)
+            slope = (x - denoised) / level.sigma
+            x = x + slope * (target.sigma - level.sigma)
+            yield Step(index, len(levels) - 1, level, x, denoised)
+        return x

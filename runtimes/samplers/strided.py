@@ -1,0 +1,80 @@
+"""Levels a fixed stride of training timesteps apart, as diffusers' DDIM and PNDM count them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.errors import UsageError
+from runtimes.schedule import Level, NoiseSchedule, Spacing, check_steps, spaced_timesteps
+
+
+@dataclass(frozen=True)
+class StridedLevel(Level):
+    """A level that knows its neighbours.
+
+    The stride is `num_train_timesteps // num_inference_steps` even where the spacing is not that
+    regular (linspace; trailing at 15 steps), so a step may end beside the next level, not on it.
+
+    Attributes:
+        before: one stride noisier.
+        after: one stride cleaner: where a step from here ends.
+    """
+
+    before: Level
+    after: Level
+
+
+def strided_timesteps(
+    schedule: NoiseSchedule, num_inference_steps: int, spacing: Spacing, steps_offset: int
+) -> NDArray[np.int64]:
+    """Whole timesteps, descending.
+
+    Raises:
+        UsageError: there can't be so many steps.
+    """
+    check_steps(num_inference_steps, schedule)
+    last = schedule.num_train_timesteps - 1
+    timesteps = spaced_timesteps(spacing, last + 1, num_inference_steps, steps_offset).round()
+    if timesteps[0] > last:
+        raise UsageError(
+            f"num_inference_steps is {num_inference_steps}; with steps_offset {steps_offset} that "
+            f"begins at timestep {timesteps[0]:.0f}, past the last, {last}; give fewer steps"
+        )
+    return timesteps.astype(np.int64)
+
+
+def final_level(schedule: NoiseSchedule, set_alpha_to_one: bool) -> Level:
+    """Where a step past timestep 0 ends: clean, or as noisy as timestep 0."""
+    return Level(1.0, 0.0, 0.0) if set_alpha_to_one else schedule.level(0)
+
+
+def strided_levels(
+    schedule: NoiseSchedule, timesteps: Iterable[int], stride: int, final: Level
+) -> list[StridedLevel]:
+    """The levels of timesteps, each with its neighbours a stride away, `final` below 0."""
+    last = schedule.num_train_timesteps - 1
+
+    def level(timestep: int) -> Level:
+        return schedule.level(min(timestep, last)) if timestep >= 0 else final
+
+    return [
+        StridedLevel(here.alpha, here.sigma, here.timestep, level(t + stride), level(t - stride))
+        for t in map(int, timesteps)
+        for here in [level(t)]
+    ]
+
+
+def before(levels: Sequence[Level], index: int) -> Level:
+    """One stride noisier than the level at `index`; for a plain level, the one visited before."""
+    level = levels[index]
+    return level.before if isinstance(level, StridedLevel) else levels[index - 1]
+
+
+def after(levels: Sequence[Level], index: int) -> Level:
+    """Where the step from the level at `index` ends; for a plain level, at the next one."""
+    level = levels[index]
+    return level.after if isinstance(level, StridedLevel) else levels[index + 1]

@@ -1,0 +1,93 @@
+"""From a network's output to the clean latents it implies."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from runtimes.denoiser import Denoiser, Latents
+from runtimes.errors import UsageError
+from runtimes.schedule import Level, NoiseSchedule
+
+SHAPE = (2, 4, 6, 5)
+SCHEDULE = NoiseSchedule.from_config(
+    {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+)
+LEVELS = {
+    "clean": SCHEDULE.level(1),
+    "middle": SCHEDULE.level(500),
+    "noisy": SCHEDULE.level(999),
+    "k-diffusion clean": Level(1.0, 0.03, 0.5),
+    "k-diffusion noisy": Level(1.0, 14.6146, 999.0),
+}
+
+
+def truth() -> tuple[Latents, Latents]:
+    rng = np.random.default_rng(0)
+    x0, eps = rng.standard_normal((2, *SHAPE), dtype=np.float32)
+    return x0, eps
+
+
+def target(prediction_type: str, x0: Latents, eps: Latents, level: Level) -> Latents:
+    """What a perfect network gives, in the scaling it knows."""
+    scale = math.hypot(level.alpha, level.sigma)
+    v = (level.alpha * eps - level.sigma * x0) / scale
+    return {"epsilon": eps, "sample": x0, "v_prediction": v}[prediction_type]
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize("prediction_type", ["epsilon", "sample", "v_prediction"])
+def test_a_perfect_network_gives_the_clean_latents(prediction_type: str, level: Level) -> None:
+    x0, eps = truth()
+    x = level.alpha * x0 + level.sigma * eps
+    scale = math.hypot(level.alpha, level.sigma)
+    calls: list[float] = []
+
+    def predict(model_input: Latents, timestep: float) -> Latents:
+        assert model_input.dtype == np.float32
+        np.testing.assert_allclose(model_input, x / scale, rtol=3e-7)
+        calls.append(timestep)
+        return target(prediction_type, x0, eps, level)
+
+    denoised = Denoiser(predict, prediction_type)(x, level)
+    assert calls == [level.timestep]
+    assert denoised.dtype == np.float32
+    # x is rounded to float32 at its own scale, and what is left of it divided by alpha.
+    tolerance = 4 * 2**-23 * float(np.abs(x).max()) / level.alpha
+    np.testing.assert_allclose(denoised, x0, rtol=0, atol=tolerance)
+
+
+def test_variance_preserving_latents_are_not_copied() -> None:
+    x, _ = truth()
+
+    def predict(model_input: Latents, timestep: float) -> Latents:
+        assert model_input is x
+        return x
+
+    Denoiser(predict, "sample")(x, SCHEDULE.level(500))
+
+
+def test_v_says_something_where_there_is_no_signal() -> None:
+    x0, eps = truth()
+    level = Level(0.0, 1.0, 999.0)
+    denoised = Denoiser(lambda x, t: -x0, "v_prediction")(eps, level)
+    np.testing.assert_array_equal(denoised, x0)
+
+
+def test_eps_where_there_is_no_signal_is_refused_before_the_network_runs() -> None:
+    def predict(x: Latents, timestep: float) -> Latents:
+        raise AssertionError("called")
+
+    with pytest.raises(UsageError, match=r"'epsilon' and the first level has no signal .*euler"):
+        Denoiser(predict)(truth()[1], Level(0.0, 1.0, 999.0))
+
+
+def test_an_unknown_prediction_type_is_refused() -> None:
+    with pytest.raises(UsageError) as raised:
+        Denoiser(lambda x, t: x, "v-prediction")
+    assert str(raised.value) == (
+        "unknown prediction_type 'v-prediction'; known are epsilon, sample, v_prediction. "
+        "Did you mean 'v_prediction'?"
+    )

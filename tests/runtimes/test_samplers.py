@@ -1,0 +1,564 @@
+"""Samplers against the diffusers schedulers of the same name, step by step.
+
+Both sides are driven by one network: a bounded, smooth, nonlinear float32 function of latents,
+timestep and context, under classifier-free guidance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+
+from runtimes import samplers
+from runtimes.denoiser import Denoiser, Latents
+from runtimes.errors import UsageError
+from runtimes.guidance import classifier_free
+from runtimes.noise import Generator
+from runtimes.samplers import (
+    SAMPLERS,
+    Sampler,
+    default_sampler,
+    load_sampler,
+    make_sampler,
+    sampler_names,
+)
+from runtimes.samplers.ddim import DDIM
+from runtimes.samplers.options import OPTIONS
+from runtimes.schedule import Level, NoiseSchedule
+
+Config = dict[str, Any]
+
+# diffusers hands tensors to np.array in a way that NumPy will drop.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+REFERENCES: dict[str, str] = {
+    "ddim": "DDIMScheduler",
+    "dpmpp-2m": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "pndm": "PNDMScheduler",
+}
+
+# The scheduler_config.json files of Stable Diffusion 1.5, 2.1 (v) and 2.1 base, and of SDXL.
+SD15: Config = {
+    "_class_name": "PNDMScheduler",
+    "_diffusers_version": "0.6.0",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+SD21: Config = {**SD15, "_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}
+SDXL: Config = {
+    **SD15,
+    "_class_name": "EulerDiscreteScheduler",
+    "interpolation_type": "linear",
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+}
+ZERO_SNR: Config = {**SD21, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
+# Largest error of a step over the largest latent of that step; in brackets what is measured.
+# Both sides round to float32 once or twice a term, 6e-8 each, in another order [1e-6].
+TOLERANCE = 2e-6
+# Two steps of unequal stride extrapolate far [3e-6].
+FEW_STEPS_TOLERANCE = 5e-6
+# A thousand steps add up, and the reference's float32 logarithms of alpha and sigma cancel in
+# h = lambda_t - lambda_s, the smaller the step the more [5e-6].
+MANY_STEPS_TOLERANCE = 1e-5
+# Zero terminal SNR in k-diffusion's scaling begins at sigma 4096: latents of that size are rounded
+# by 2e-4, and one or two steps take the difference of two such [3e-5].
+FROM_4096_TOLERANCE = 1e-4
+
+
+def network(x: Latents, timestep: float, context: Latents) -> Latents:
+    mixed = x + np.float32(0.3) * np.roll(x, 1, axis=-1)
+    return np.tanh(np.float32(0.7) * mixed + context * np.float32(np.cos(0.01 * timestep)))
+
+
+COND, UNCOND = np.random.default_rng(1).standard_normal((2, 2, 4, 1, 1), dtype=np.float32)
+UNIT_NOISE = Generator(0).randn((2, 4, 8, 8))
+SCALE = 2.5
+
+
+def reference_scheduler(name: str, config: Config, steps: int, **overrides: object) -> Any:
+    scheduler_class = getattr(diffusers, REFERENCES[name])
+    scheduler = scheduler_class.from_config(config, **overrides)
+    scheduler.set_timesteps(steps)
+    if hasattr(scheduler, "set_begin_index"):
+        # Else it looks its place up by timestep, and takes the second of two equal ones.
+        scheduler.set_begin_index(0)
+    return scheduler
+
+
+def reference_trajectory(scheduler: Any, **step_arguments: object) -> list[Latents]:
+    x = torch.from_numpy(UNIT_NOISE) * scheduler.init_noise_sigma
+    trajectory: list[Latents] = []
+    for timestep in scheduler.timesteps:
+        model_input = scheduler.scale_model_input(x, timestep).numpy()
+        uncond, cond = (
+            torch.from_numpy(network(model_input, float(timestep), context))
+            for context in (UNCOND, COND)
+        )
+        output = uncond + SCALE * (cond - uncond)
+        x = scheduler.step(output, timestep, x, **step_arguments).prev_sample
+        trajectory.append(x.numpy())
+    return trajectory
+
+
+def our_trajectory(sampler: Sampler, config: Config, steps: int, seed: int = 0) -> list[Latents]:
+    levels = sampler.levels(NoiseSchedule.from_config(config), steps)
+    predict = classifier_free(network, COND, UNCOND, SCALE, halves="apart")
+    denoiser = Denoiser(predict, config.get("prediction_type", "epsilon"))
+    x = UNIT_NOISE * sampler.init_noise_sigma(levels)
+    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(seed).randn)]
+
+
+def first_difference(
+    ours: Sequence[Latents], reference: Sequence[Latents], tolerance: float
+) -> str | None:
+    """The first step at which two trajectories part, in words; None where they don't."""
+    if len(ours) != len(reference):
+        return f"{len(ours)} steps, the reference takes {len(reference)}"
+    for index, (mine, theirs) in enumerate(zip(ours, reference, strict=True)):
+        if mine.dtype != np.float32 or not np.all(np.isfinite(theirs)):
+            return f"step {index}: dtype {mine.dtype}, or a reference that isn't finite"
+        error = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+        if not error <= tolerance:
+            return f"step {index} of {len(ours)}: relative error {error:.1e} above {tolerance}"
+    return None
+
+
+def assert_follows(
+    name: str, config: Config, steps: int, tolerance: float = TOLERANCE, karras: bool | None = None
+) -> None:
+    overrides = {} if karras is None else {"use_karras_sigmas": karras}
+    scheduler = reference_scheduler(name, config, steps, **overrides)
+    sampler = make_sampler(name, config, karras=karras)
+    levels = sampler.levels(NoiseSchedule.from_config(config), steps)
+    assert_timesteps(levels, scheduler, name)
+    assert sampler.init_noise_sigma(levels) == pytest.approx(
+        float(scheduler.init_noise_sigma), rel=1.2e-7
+    )
+    ours, theirs = our_trajectory(sampler, config, steps), reference_trajectory(scheduler)
+    assert first_difference(ours, theirs, tolerance) is None
+
+
+def assert_timesteps(levels: Sequence[Level], scheduler: Any, name: str) -> None:
+    ours = [level.timestep for level in levels[:-1]]
+    reference = scheduler.timesteps.tolist()
+    if name == "euler" and scheduler.config.use_karras_sigmas:
+        # Fractional, and moved by the last place of torch's square root: see NoiseSchedule.sigmas.
+        np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
+    else:
+        assert ours == reference
+
+
+WITH_KARRAS = [
+    (name, karras)
+    for name, options in OPTIONS.items()
+    for karras in ([False, True] if "use_karras_sigmas" in options else [None])
+]
+
+
+@pytest.mark.parametrize("steps", [5, 20, 50])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("config", [SD15, SD21, SDXL], ids=["sd15", "sd21", "sdxl"])
+@pytest.mark.parametrize(("name", "karras"), WITH_KARRAS)
+def test_the_whole_trajectory_equals_the_reference(
+    name: str, karras: bool | None, config: Config, prediction_type: str, steps: int
+) -> None:
+    config = {**config, "prediction_type": prediction_type}
+    assert_follows(name, config, steps, karras=karras)
+
+
+# One row for each option that changes the way: sampler, config, steps.
+VARIANTS: list[tuple[str, Config, int]] = [
+    *((name, {"timestep_spacing": spacing}, steps)
+      for name in SAMPLERS
+      for spacing in ("leading", "linspace", "trailing")
+      # 15 and 7 don't divide 1000: strides and spacing part.
+      for steps in (1, 2, 7, 15)),
+    ("ddim", {"set_alpha_to_one": True}, 7),
+    ("ddim", {"clip_sample": True}, 7),
+    ("ddim", {"clip_sample": True, "clip_sample_range": 0.5}, 7),
+    ("ddim", {"prediction_type": "sample"}, 7),
+    ("ddim", {"beta_schedule": "squaredcos_cap_v2"}, 7),
+    ("ddim", {"num_train_timesteps": 50}, 7),
+    ("pndm", {"set_alpha_to_one": True}, 7),
+    *(("pndm", {"skip_prk_steps": False, "prediction_type": prediction_type}, steps)
+      for prediction_type in ("epsilon", "v_prediction")
+      for steps in (4, 7, 20)),
+    ("pndm", {"skip_prk_steps": False, "timestep_spacing": "linspace"}, 7),
+    ("euler", {"prediction_type": "sample"}, 7),
+    ("euler", {"final_sigmas_type": "sigma_min"}, 7),
+    ("euler", {"use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0}, 7),
+    ("euler", {"use_karras_sigmas": True, "timestep_spacing": "trailing"}, 7),
+    ("euler", {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading"}, 7),
+    ("dpmpp-2m", {"prediction_type": "sample"}, 7),
+    *(("dpmpp-2m", {"final_sigmas_type": final, **options}, steps)
+      for final in ("zero", "sigma_min")
+      for options in ({}, {"lower_order_final": False}, {"euler_at_final": True})
+      for steps in (1, 2, 14, 15)),
+    ("dpmpp-2m", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}, 7),
+    ("dpmpp-2m", {"solver_type": "bh2"}, 7),
+    ("dpmpp-2m", {"variance_type": "fixed_small"}, 7),
+    ("dpmpp-2m", {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading"}, 7),
+    ("dpmpp-2m", {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}, 7),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "steps"), VARIANTS, ids=[f"{n}-{c}-{s}" for n, c, s in VARIANTS]
+)
+def test_every_option_follows_the_reference(name: str, changes: Config, steps: int) -> None:
+    tolerance = FEW_STEPS_TOLERANCE if steps == 2 else TOLERANCE
+    assert_follows(name, {**SD15, **changes}, steps, tolerance)
+
+
+@pytest.mark.parametrize(("name", "karras"), [row for row in WITH_KARRAS if row[0] != "pndm"])
+@pytest.mark.parametrize("steps", [1, 2, 20])
+def test_zero_terminal_snr_follows_the_reference(
+    name: str, karras: bool | None, steps: int
+) -> None:
+    from_4096 = name == "euler" and steps <= 2
+    tolerance = FROM_4096_TOLERANCE if from_4096 else TOLERANCE
+    assert_follows(name, ZERO_SNR, steps, tolerance, karras=karras)
+
+
+@pytest.mark.parametrize(("name", "karras"), WITH_KARRAS)
+def test_a_thousand_steps_follow_the_reference(name: str, karras: bool | None) -> None:
+    config = {**SD15, "timestep_spacing": "trailing"}
+    assert_follows(name, config, 1000, MANY_STEPS_TOLERANCE, karras=karras)
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_ddim_draws_the_references_noise(eta: float, steps: int) -> None:
+    scheduler = reference_scheduler("ddim", SD15, steps)
+    torch_generator = torch.Generator().manual_seed(7)
+    theirs = reference_trajectory(scheduler, eta=eta, generator=torch_generator)
+    sampler = make_sampler("ddim", SD15)
+    assert isinstance(sampler, DDIM)
+    ours = our_trajectory(dataclasses.replace(sampler, eta=eta), SD15, steps, seed=7)
+    assert first_difference(ours, theirs, TOLERANCE) is None
+    still = our_trajectory(sampler, SD15, steps)
+    assert first_difference(ours, still, 0.01) is not None
+
+
+@pytest.mark.parametrize("source", REFERENCES.values())
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_another_class_config_is_taken_as_from_config_takes_it(name: str, source: str) -> None:
+    written: Config = json.loads(getattr(diffusers, source)(steps_offset=1).to_json_string())
+    assert_follows(name, written, 7)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_defaults_are_those_of_the_diffusers_class(name: str) -> None:
+    reference_class = getattr(diffusers, REFERENCES[name])
+    reference = inspect.signature(reference_class.__init__).parameters
+    for option, row in OPTIONS[name].items():
+        if option in reference:
+            default: object = row[0] if isinstance(row, tuple) else row
+            assert default == reference[option].default, option
+        else:
+            assert (name, option) in {
+                ("pndm", "rescale_betas_zero_snr"),
+                ("dpmpp-2m", "sigma_min"),
+                ("dpmpp-2m", "sigma_max"),
+            }
+    ours = NoiseSchedule.from_config({}).alphas_cumprod
+    np.testing.assert_array_equal(ours, reference_class().alphas_cumprod.numpy())
+
+
+# Fields of diffusers' classes that OPTIONS needn't have.
+NOISE_FIELDS = {
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+}
+WITHOUT_EFFECT = {
+    "dynamic_thresholding_ratio": "thresholding",
+    "sample_max_value": "thresholding",
+    "flow_shift": "use_flow_sigmas",
+    "time_shift_type": "use_dynamic_shifting",
+    "solver_order": "the sampler's name",
+    "algorithm_type": "the sampler's name",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_field_of_the_diffusers_class_is_overlooked(name: str) -> None:
+    reference = inspect.signature(getattr(diffusers, REFERENCES[name]).__init__).parameters
+    known = {"self", *OPTIONS[name], *NOISE_FIELDS, *WITHOUT_EFFECT}
+    assert set(reference) <= known
+
+
+def test_steps_count_calls_of_the_network() -> None:
+    for name, calls in {"ddim": 6, "dpmpp-2m": 6, "euler": 6, "pndm": 7}.items():
+        sampler = make_sampler(name, SD15)
+        levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
+        seen: list[Level] = []
+
+        def denoiser(x: Latents, level: Level, seen: list[Level] = seen) -> Latents:
+            seen.append(level)
+            return np.tanh(x)
+
+        steps = list(sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0).randn))
+        assert [step.index for step in steps] == list(range(calls)), name
+        assert {step.total for step in steps} == {calls}
+        assert [step.level for step in steps] == seen == list(levels[:-1])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_step_keeps_its_latents_and_the_last_one_has_the_result(name: str) -> None:
+    sampler = make_sampler(name, SD15)
+    levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
+    noise = UNIT_NOISE.copy()
+    run = sampler.sample(lambda x, level: np.tanh(x), noise, levels, Generator(0).randn)
+    kept: list[tuple[Latents, Latents]] = []
+    while True:
+        try:
+            step = next(run)
+        except StopIteration as end:
+            result = end.value
+            break
+        assert np.abs(step.denoised).max() <= 1
+        kept.append((step.x, step.x.copy()))
+    assert result is kept[-1][0]
+    for now, then in kept:
+        np.testing.assert_array_equal(now, then)
+    np.testing.assert_array_equal(noise, UNIT_NOISE)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_run_can_be_cut_short(name: str) -> None:
+    calls: list[float] = []
+
+    def denoiser(x: Latents, level: Level) -> Latents:
+        calls.append(level.timestep)
+        return x
+
+    sampler = make_sampler(name, SD15)
+    levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
+    run = sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0).randn)
+    next(run)
+    run.close()
+    assert calls == [levels[0].timestep]
+
+
+def test_the_first_differing_step_is_named() -> None:
+    trajectory = our_trajectory(make_sampler("euler", SD15), SD15, 5)
+    changed = [*trajectory[:3], *(x * np.float32(1.0001) for x in trajectory[3:])]
+    message = first_difference(changed, trajectory, TOLERANCE)
+    assert message == "step 3 of 5: relative error 1.0e-04 above 2e-06"
+    assert first_difference(trajectory[:4], trajectory, 1) == "4 steps, the reference takes 5"
+    zeros = [np.zeros_like(x) for x in trajectory]
+    assert first_difference(zeros, trajectory, TOLERANCE) is not None
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_a_number_of_steps_out_of_range_is_refused(name: str, steps: int) -> None:
+    with pytest.raises(UsageError, match=f"num_inference_steps is {steps}; give a number from 1"):
+        make_sampler(name, SD15).levels(NoiseSchedule.from_config(SD15), steps)
+
+
+@pytest.mark.parametrize("name", ["ddim", "pndm"])
+def test_a_step_past_the_last_timestep_is_refused_where_the_reference_fails(name: str) -> None:
+    with pytest.raises(IndexError):
+        reference_trajectory(reference_scheduler(name, SD15, 1000))
+    with pytest.raises(UsageError) as raised:
+        make_sampler(name, SD15).levels(NoiseSchedule.from_config(SD15), 1000)
+    assert str(raised.value) == (
+        "num_inference_steps is 1000; with steps_offset 1 that begins at timestep 1000, past the "
+        "last, 999; give fewer steps"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("spacing", "steps"), [("linspace", 1000), ("leading", 1000), ("leading", 999)]
+)
+def test_a_repeated_timestep_is_refused_where_the_reference_is_not_finite(
+    spacing: str, steps: int
+) -> None:
+    config = {**SD15, "timestep_spacing": spacing}
+    reference = reference_trajectory(reference_scheduler("dpmpp-2m", config, steps))
+    assert not np.all(np.isfinite(reference[-2]))
+    with pytest.raises(UsageError) as raised:
+        make_sampler("dpmpp-2m", config).levels(NoiseSchedule.from_config(config), steps)
+    assert str(raised.value) == (
+        f"num_inference_steps is {steps}; with {spacing} spacing dpmpp-2m would then repeat a "
+        "timestep, which it can't; give fewer steps"
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_runge_kutta_steps_need_four(steps: int) -> None:
+    config = {**SD15, "skip_prk_steps": False}
+    with pytest.raises(ValueError, match="broadcast"):
+        reference_scheduler("pndm", config, steps)
+    with pytest.raises(UsageError) as raised:
+        make_sampler("pndm", config).levels(NoiseSchedule.from_config(config), steps)
+    assert str(raised.value) == (
+        f"num_inference_steps is {steps}; pndm with skip_prk_steps false takes at least 4"
+    )
+
+
+REFUSED: list[tuple[str, Config, str]] = [
+    ("ddim", {"thresholding": True}, "thresholding is True; sampler 'ddim' runs with False"),
+    (
+        "ddim",
+        {"timestep_spacing": "leding"},
+        "timestep_spacing is 'leding'; sampler 'ddim' runs with 'leading', 'linspace', 'trailing'",
+    ),
+    (
+        "pndm",
+        {"prediction_type": "sample"},
+        "prediction_type is 'sample'; sampler 'pndm' runs with 'epsilon', 'v_prediction'",
+    ),
+    (
+        "pndm",
+        {"rescale_betas_zero_snr": True},
+        "rescale_betas_zero_snr is True; sampler 'pndm' runs with False",
+    ),
+    (
+        "euler",
+        {"use_exponential_sigmas": True},
+        "use_exponential_sigmas is True; sampler 'euler' runs with False",
+    ),
+    (
+        "euler",
+        {"interpolation_type": "log_linear"},
+        "interpolation_type is 'log_linear'; sampler 'euler' runs with 'linear'",
+    ),
+    (
+        "dpmpp-2m",
+        {"solver_type": "heun"},
+        "solver_type is 'heun'; sampler 'dpmpp-2m' runs with 'midpoint', 'bh1', 'bh2', 'logrho'",
+    ),
+    (
+        "dpmpp-2m",
+        {"lambda_min_clipped": -5.1},
+        "lambda_min_clipped is -5.1; sampler 'dpmpp-2m' runs with -inf",
+    ),
+    (
+        "dpmpp-2m",
+        {"variance_type": "learned_range"},
+        "variance_type is 'learned_range'; sampler 'dpmpp-2m' runs with None, 'fixed_small', "
+        "'fixed_small_log', 'fixed_large', 'fixed_large_log'",
+    ),
+    ("euler", {"steps_offset": "1"}, "Expected `int`, got `str` - at `$.steps_offset`"),
+    (
+        "ddim",
+        {"clip_sample_range": None},
+        "Expected `float`, got `null` - at `$.clip_sample_range`",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "message"), REFUSED)
+def test_an_option_that_does_not_run_is_refused_by_name(
+    name: str, changes: Config, message: str
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        make_sampler(name, {**SD15, **changes})
+    assert str(raised.value) == f"scheduler_config.json: {message}"
+
+
+def test_an_unknown_sampler_is_refused_with_the_closest() -> None:
+    with pytest.raises(UsageError) as raised:
+        load_sampler("dpm++-2m")
+    assert str(raised.value) == (
+        "unknown sampler 'dpm++-2m'; known are ddim, dpmpp-2m, euler, pndm. "
+        "Did you mean 'dpmpp-2m'?"
+    )
+
+
+@pytest.mark.parametrize("name", ["ddim", "pndm"])
+def test_karras_sigmas_are_refused_where_there_are_no_sigmas(name: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        make_sampler(name, SD15, karras=True)
+    assert str(raised.value) == f"sampler '{name}' has no Karras sigmas; euler and dpmpp-2m have"
+    assert make_sampler(name, SD15, karras=False) == make_sampler(name, SD15)
+
+
+def test_karras_is_said_by_the_config_or_over_it() -> None:
+    karras = make_sampler("euler", {**SD15, "use_karras_sigmas": True})
+    assert karras == make_sampler("euler", SD15, karras=True)
+    # One rule excludes the others, so naming one lifts what the config says of another.
+    exponential = {**SD15, "use_exponential_sigmas": True}
+    assert karras == make_sampler("euler", exponential, karras=True)
+    plain = make_sampler("euler", {**SD15, "use_karras_sigmas": True}, karras=False)
+    assert plain == make_sampler("euler", SD15) != karras
+
+
+def test_the_default_sampler_follows_the_configs_class() -> None:
+    for name, class_name in REFERENCES.items():
+        assert default_sampler({**SD15, "_class_name": class_name}) == name
+    unipc = {**SD15, "_class_name": "UniPCMultistepScheduler"}
+    with pytest.raises(UsageError) as raised:
+        default_sampler(unipc)
+    assert str(raised.value).startswith(
+        "scheduler_config.json: unknown scheduler class 'UniPCMultistepScheduler'; known are "
+        "DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, PNDMScheduler."
+    )
+    assert str(raised.value).endswith("Name a sampler: ddim, dpmpp-2m, euler, pndm.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"solver_order": 3}, "algorithm_type 'dpmsolver++' of solver_order 3"),
+        (
+            {"algorithm_type": "sde-dpmsolver++"},
+            "algorithm_type 'sde-dpmsolver++' of solver_order 2",
+        ),
+    ],
+)
+def test_a_solver_of_another_name_is_no_default(changes: Config, said: str) -> None:
+    config = {**SD15, "_class_name": "DPMSolverMultistepScheduler", **changes}
+    with pytest.raises(UsageError) as raised:
+        default_sampler(config)
+    assert str(raised.value) == (
+        f"scheduler_config.json: {said} has no sampler; the nearest is 'dpmpp-2m'; name a sampler: "
+        "ddim, dpmpp-2m, euler, pndm"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ThirdParty(DDIM):
+    """A sampler that isn't in the project's own table."""
+
+    strength: float = 0.5
+
+
+def test_a_third_partys_sampler_takes_what_its_fields_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers.registry, "load", lambda *_: ThirdParty)
+    sampler = make_sampler("theirs", {**SD15, "strength": 0.25})
+    assert sampler == ThirdParty(
+        steps_offset=1, set_alpha_to_one=False, clip_sample=False, strength=0.25
+    )
+
+
+def test_the_table_and_the_options_name_the_same_samplers() -> None:
+    assert set(SAMPLERS) == set(OPTIONS) == set(REFERENCES)
+    assert set(SAMPLERS) <= set(sampler_names())
