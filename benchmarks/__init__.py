@@ -1,0 +1,1 @@
+"""What a user runs to get figures: synthetic models, the shapes model and its score."""

@@ -1,0 +1,246 @@
+"""The models that `latedge synth` can make: one row each, in the words of diffusers' configs.
+
+To add one, add a row: its networks with the library, the class and the config of each, its
+scheduler, its tokenizers. Everything that a config leaves out is the class's own default. A class
+with weights of a new kind may want a line in `laws.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Config = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the pipeline.
+
+    Attributes:
+        library: the module that has the class: "diffusers" or "transformers".
+        class_name: the class, as model_index.json names it.
+        config: what departs from the class's defaults.
+    """
+
+    library: str
+    class_name: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A CLIP tokenizer.
+
+    Attributes:
+        size: number of tokens.
+        pad_token: the token that fills up to 77.
+    """
+
+    size: int
+    pad_token: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pipeline to make.
+
+    Attributes:
+        title: what it stands for.
+        pipeline: the pipeline's class in diffusers.
+        networks: folder → network.
+        tokenizers: folder → tokenizer.
+        scheduler: class name and config.
+        others: further entries of model_index.json.
+    """
+
+    title: str
+    pipeline: str
+    networks: Mapping[str, Network]
+    tokenizers: Mapping[str, Tokenizer]
+    scheduler: tuple[str, Config]
+    others: Config
+
+
+END_OF_TEXT = "<|endoftext|>"
+CLIP_SIZE = 49408
+TINY_SIZE = 1000
+
+_SD_BETAS: Config = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+_PNDM = ("PNDMScheduler", {**_SD_BETAS, "skip_prk_steps": True})
+_DDIM = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False})
+_DDIM_V = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False, "prediction_type": "v_prediction"})
+
+# eos_token_id 2 is what both models ship: it makes transformers pool at the largest id.
+_CLIP_IDS: Config = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+
+_CLIP_VIT_L: Config = {
+    **_CLIP_IDS,
+    "vocab_size": CLIP_SIZE,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+    "hidden_act": "quick_gelu",
+}
+# SD 2.x leaves out the 24th layer of OpenCLIP ViT-H: its last hidden state is the penultimate one.
+_OPENCLIP_VIT_H: Config = {
+    **_CLIP_IDS,
+    "vocab_size": CLIP_SIZE,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 23,
+    "num_attention_heads": 16,
+    "projection_dim": 512,
+    "hidden_act": "gelu",
+}
+_TINY_CLIP: Config = {
+    **_CLIP_IDS,
+    "vocab_size": TINY_SIZE,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "projection_dim": 32,
+    "hidden_act": "quick_gelu",
+}
+
+_SD15_UNET: Config = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": 8,
+    "cross_attention_dim": 768,
+}
+_SD21_UNET: Config = {
+    "sample_size": 96,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "attention_head_dim": (5, 10, 20, 20),
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+    "upcast_attention": True,
+}
+# Four channels a group at least: with one, as 32 groups of 32 channels, the norm would hide every
+# bias before it, and the timestep with it.
+_TINY_GROUPS = 8
+
+_TINY_UNET: Config = {
+    "norm_num_groups": _TINY_GROUPS,
+    "sample_size": 16,
+    "block_out_channels": (32, 64),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    "attention_head_dim": 4,
+    "cross_attention_dim": 32,
+}
+_TINY_SD21: Config = {
+    "attention_head_dim": (2, 4),
+    "use_linear_projection": True,
+    "upcast_attention": True,
+}
+
+
+def _vae(sample_size: int, channels: tuple[int, ...], layers_per_block: int) -> Config:
+    return {
+        "sample_size": sample_size,
+        "block_out_channels": channels,
+        "layers_per_block": layers_per_block,
+        "down_block_types": ("DownEncoderBlock2D",) * len(channels),
+        "up_block_types": ("UpDecoderBlock2D",) * len(channels),
+        "latent_channels": 4,
+        "scaling_factor": 0.18215,
+    }
+
+
+def _stable_diffusion(
+    title: str,
+    *,
+    unet: Config,
+    vae: Config,
+    text_encoder: Config,
+    tokenizer: Tokenizer,
+    scheduler: tuple[str, Config],
+    pipeline: str = "StableDiffusionPipeline",
+) -> Model:
+    return Model(
+        title=title,
+        pipeline=pipeline,
+        networks={
+            "text_encoder": Network("transformers", "CLIPTextModel", text_encoder),
+            "unet": Network("diffusers", "UNet2DConditionModel", unet),
+            "vae": Network("diffusers", "AutoencoderKL", vae),
+        },
+        tokenizers={"tokenizer": tokenizer},
+        scheduler=scheduler,
+        others={
+            "feature_extractor": (None, None),
+            "image_encoder": (None, None),
+            "requires_safety_checker": False,
+            "safety_checker": (None, None),
+        },
+    )
+
+
+_CLIP_TOKENIZER = Tokenizer(CLIP_SIZE, END_OF_TEXT)
+_TINY_TOKENIZER = Tokenizer(TINY_SIZE, END_OF_TEXT)
+_SD_VAE = (128, 256, 512, 512)
+_TINY_VAE: Config = {**_vae(128, (32, 32, 64, 64), 1), "norm_num_groups": _TINY_GROUPS}
+
+MODELS: Mapping[str, Model] = {
+    "sd15": _stable_diffusion(
+        "Stable Diffusion 1.5",
+        unet=_SD15_UNET,
+        vae=_vae(512, _SD_VAE, 2),
+        text_encoder=_CLIP_VIT_L,
+        tokenizer=_CLIP_TOKENIZER,
+        scheduler=_PNDM,
+    ),
+    "sd15-inpaint": _stable_diffusion(
+        "Stable Diffusion 1.5 inpainting",
+        pipeline="StableDiffusionInpaintPipeline",
+        unet={**_SD15_UNET, "in_channels": 9},
+        vae=_vae(512, _SD_VAE, 2),
+        text_encoder=_CLIP_VIT_L,
+        tokenizer=_CLIP_TOKENIZER,
+        scheduler=_DDIM,
+    ),
+    "sd21": _stable_diffusion(
+        "Stable Diffusion 2.1, v-prediction",
+        unet=_SD21_UNET,
+        vae=_vae(768, _SD_VAE, 2),
+        text_encoder=_OPENCLIP_VIT_H,
+        tokenizer=Tokenizer(CLIP_SIZE, "!"),
+        scheduler=_DDIM_V,
+    ),
+    "tiny-sd15": _stable_diffusion(
+        "the parts of Stable Diffusion 1.5, few and narrow",
+        unet=_TINY_UNET,
+        vae=_TINY_VAE,
+        text_encoder=_TINY_CLIP,
+        tokenizer=_TINY_TOKENIZER,
+        scheduler=_PNDM,
+    ),
+    "tiny-sd15-inpaint": _stable_diffusion(
+        "the parts of Stable Diffusion 1.5 inpainting, few and narrow",
+        pipeline="StableDiffusionInpaintPipeline",
+        unet={**_TINY_UNET, "in_channels": 9},
+        vae=_TINY_VAE,
+        text_encoder=_TINY_CLIP,
+        tokenizer=_TINY_TOKENIZER,
+        scheduler=_DDIM,
+    ),
+    "tiny-sd21": _stable_diffusion(
+        "the parts of Stable Diffusion 2.1, few and narrow",
+        unet={**_TINY_UNET, **_TINY_SD21},
+        vae=_TINY_VAE,
+        text_encoder={**_TINY_CLIP, "num_hidden_layers": 3, "hidden_act": "gelu"},
+        tokenizer=Tokenizer(TINY_SIZE, "!"),
+        scheduler=_DDIM_V,
+    ),
+}

@@ -1,0 +1,75 @@
+"""Fixtures that more than one test file uses, and the machine's resources per test process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before numpy and torch are imported: workers that each start a thread per core get in each
+    # other's way.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
+# The same examples in every run, and no deadline: CI's machine is shared. To search for new
+# counterexamples: HYPOTHESIS_PROFILE=search pytest …
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def latedge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of this run's own, so that no test reads or fills the user's."""
+    folder = tmp_path_factory.mktemp("latedge-cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATEDGE_CACHE", str(folder))
+        yield folder
+
+
+Synthesize = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
+    """Makes a synthetic model once per run; don't write into the folder that it gives."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            from benchmarks.synthetic import synthesize
+
+            made[name] = synthesize(name, tmp_path_factory.mktemp("synthetic") / name)
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_sd15(synthesized: Synthesize) -> Path:
+    """A Diffusers folder with the parts of SD 1.5, few and narrow: epsilon, fp16 weights."""
+    return synthesized("tiny-sd15")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd21(synthesized: Synthesize) -> Path:
+    """A Diffusers folder with the parts of SD 2.1: v-prediction, linear projections."""
+    return synthesized("tiny-sd21")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd15_inpaint(synthesized: Synthesize) -> Path:
+    """A Diffusers folder with the parts of SD 1.5 inpainting: a U-Net of nine input channels."""
+    return synthesized("tiny-sd15-inpaint")
+
+
+@pytest.fixture(scope="session")
+def shapes_model() -> Path:
+    """The trained model that ships: 64×64 pictures of one or two objects."""
+    return REPOSITORY / "benchmarks" / "shapes" / "model"
