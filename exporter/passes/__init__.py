@@ -1,0 +1,28 @@
+"""Graph rewrites, one per file. A pass takes a model, may change it in place, and returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from exporter.passes.attention_layout import attention_layout
+from exporter.passes.causal_masks import causal_masks
+from exporter.passes.lower_attention import lower_attention
+from exporter.passes.lower_group_norm import lower_group_norm
+from exporter.passes.simplify import finish, simplify
+
+Pass = Callable[[ir.Model], ir.Model]
+
+PORTABLE: tuple[Pass, ...] = (simplify, causal_masks, attention_layout, finish)
+"""What every captured graph gets."""
+
+ONNXRUNTIME: tuple[Pass, ...] = (lower_attention, lower_group_norm, finish)
+"""From a portable graph, sizes fixed or not, to what ONNX Runtime's CPU provider runs fastest."""
+
+
+def apply(model: ir.Model, passes: tuple[Pass, ...]) -> ir.Model:
+    """Runs passes in order; the model may be changed in place."""
+    for rewrite in passes:
+        model = rewrite(model)
+    return model
