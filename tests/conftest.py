@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -33,22 +34,41 @@ def latedge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 Synthesize = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
-    """Makes a synthetic model once per run; don't write into the folder that it gives."""
-    made: dict[str, Path] = {}
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder of a name once per run, whichever worker asks first; never write into it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
-    def make(name: str) -> Path:
-        if name not in made:
-            from benchmarks.synthetic import synthesize
-
-            made[name] = synthesize(name, tmp_path_factory.mktemp("synthetic") / name)
-        return made[name]
+    def make(name: str, build: Callable[[Path], object]) -> Path:
+        folder = shared / "once" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                build(folder)
+        return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def synthesized(once: Once) -> Synthesize:
+    """Makes a synthetic model by its name."""
+    from benchmarks.synthetic import synthesize
+
+    return lambda name: once(f"synthetic-{name}", lambda folder: synthesize(name, folder))
+
+
+@pytest.fixture(scope="session")
+def exported(once: Once, synthesized: Synthesize) -> Synthesize:
+    """Gives the verified portable bundle of a synthetic model, by the model's name."""
+    from exporter.export import export
+
+    return lambda name: once(f"exported-{name}", lambda folder: export(synthesized(name), folder))
 
 
 @pytest.fixture(scope="session")

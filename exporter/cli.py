@@ -1,0 +1,117 @@
+"""The verbs `export`, `compile` and `verify`. What they need beyond typer is imported on use."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Source = Annotated[Path, typer.Argument(help="Diffusers folder of the model.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The new bundle (a folder).")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def export(
+    source: Source,
+    output: Output,
+    dtype: Annotated[
+        str, typer.Option(help="How weights are stored: source (as they are), fp32 or fp16.")
+    ] = "source",
+    component: Annotated[
+        list[str] | None,
+        typer.Option(help="Export this component alone; may be given several times."),
+    ] = None,
+    verify: Annotated[
+        str, typer.Option(help="Compare each of the components with torch, or none.")
+    ] = "components",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Export a model to a portable bundle, verified against torch."""
+    from exporter.export import export as run
+
+    manifest = run(
+        source,
+        output,
+        dtype=dtype,  # pyright: ignore[reportArgumentType]
+        components=tuple(component) if component else None,
+        verify=verify,  # pyright: ignore[reportArgumentType]
+        force=force,
+        progress=_tell,
+    )
+    _print_manifest(output, manifest, as_json=as_json)
+
+
+def compile(
+    bundle: Annotated[Path, typer.Argument(help="Portable bundle that `latedge export` wrote.")],
+    output: Output,
+    target: Annotated[str, typer.Option(help="onnxruntime or openvino.")],
+    precision: Annotated[
+        str | None, typer.Option(help="How weights are stored: fp32 or fp16.")
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Fix the pictures' height, pixels.")] = None,
+    width: Annotated[int | None, typer.Option(help="Fix the pictures' width, pixels.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Fix the U-Net's batch: 2 takes both guidance halves at once, 1 one."),
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Compile a portable bundle for an engine."""
+    from exporter.compile import compile as run
+
+    manifest = run(
+        bundle,
+        output,
+        target=target,
+        precision=precision,
+        height=height,
+        width=width,
+        batch=batch,
+        force=force,
+        progress=_tell,
+    )
+    _print_manifest(output, manifest, as_json=as_json)
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Source model or portable bundle whose weights torch takes."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hash every file of a bundle and compare its components with torch."""
+    import msgspec
+
+    from exporter.verify import require_parity
+    from exporter.verify import verify as run
+
+    report = run(bundle, against=against, progress=_tell)
+    if as_json:
+        print(msgspec.json.encode(report).decode())
+    require_parity(report)
+    if not as_json:
+        print(f"{bundle}: every file is as its manifest says and every component agrees with torch")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_manifest(output: Path, manifest: object, *, as_json: bool) -> None:
+    from runtimes.manifest import Manifest, encode_manifest
+
+    assert isinstance(manifest, Manifest)
+    if as_json:
+        print(encode_manifest(manifest).decode(), end="")
+        return
+    size = sum(file.size for file in manifest.files.values())
+    names = ", ".join(manifest.components)
+    kind = manifest.target or "portable"
+    print(f"{output}: {manifest.family}, {kind}, {names}; {size / 1e6:.1f} MB")

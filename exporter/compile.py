@@ -1,0 +1,189 @@
+"""The verb `compile`: a portable bundle → a bundle of one engine's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from exporter.errors import CompileError
+from exporter.progress import Progress, silent
+from exporter.staged_files import copy_file, list_files, write_manifest
+from exporter.staging import check_free, check_room, staged
+from exporter.targets import load_target
+from runtimes.bundle import Bundle, open_bundle
+from runtimes.errors import UsageError, unknown_name
+from runtimes.manifest import Defaults, Manifest, Provenance
+
+_TEXT_LENGTH = 77
+"""Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
+
+
+@dataclass(frozen=True)
+class CompileConfig:
+    """What to compile and how.
+
+    Attributes:
+        target: name of the target.
+        precision: how the engine stores weights and may compute; None for the target's default.
+        height: of the pictures in pixels; None leaves the height free.
+        width: likewise.
+        batch: what the U-Net takes in one call: 2 for both guidance halves of a picture at once,
+            1 for one after the other; None leaves the batch free.
+        force: replace an existing output.
+    """
+
+    target: str
+    precision: str | None = None
+    height: int | None = None
+    width: int | None = None
+    batch: int | None = None
+    force: bool = False
+
+
+def compile(  # the verb's name, which design gives to the Python call as well
+    bundle: Path | str,
+    output: Path | str,
+    *,
+    target: str,
+    precision: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    batch: int | None = None,
+    force: bool = False,
+    progress: Progress = silent,
+) -> Manifest:
+    """Compiles a portable bundle for a target.
+
+    Args:
+        bundle: the portable bundle.
+        output: the new bundle, which appears whole or not at all.
+        target: "onnxruntime" or "openvino".
+        precision: see `CompileConfig`.
+        height: see `CompileConfig`.
+        width: see `CompileConfig`.
+        batch: see `CompileConfig`.
+        force: replace an existing output.
+        progress: called with lines on what is done.
+
+    Returns:
+        The new bundle's manifest.
+
+    Raises:
+        UsageError: an option is wrong or the output exists.
+        BundleError: the bundle is damaged.
+        CompileError: it is compiled already, or the target can't take it.
+    """
+    config = CompileConfig(target, precision, height, width, batch, force)
+    compiler = load_target(target)
+    chosen = precision or compiler.precisions[0]
+    if chosen not in compiler.precisions:
+        raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
+    check_free(Path(output), force=force)
+    opened = open_bundle(bundle)
+    _check(opened, config)
+    # Weights may be widened from fp16; graphs are small beside them.
+    check_room(Path(output).parent, opened.size_bytes() * (2 if chosen == "fp32" else 1))
+    with staged(Path(output), force=force) as folder:
+        entries, hashes = {}, {}
+        for name in opened.manifest.components:
+            (folder / name).mkdir()
+            copy_file(opened.path / name / "config.json", folder / name / "config.json")
+            compiled = compiler.compile(
+                opened, name, folder, precision=chosen, sizes=_sizes(opened, name, config)
+            )
+            entries[name] = compiled.entry
+            hashes |= compiled.hashes
+            progress(f"{name}: compiled for {target}, {chosen}")
+        _copy_texts(opened, folder)
+        manifest = msgspec.structs.replace(
+            opened.manifest,
+            target=target,
+            components=entries,
+            defaults=_defaults(opened.manifest, config),
+            files=list_files(folder, hashes),
+            provenance=_provenance(opened.manifest, config, chosen),
+        )
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _check(bundle: Bundle, config: CompileConfig) -> None:
+    manifest = bundle.manifest
+    if manifest.target is not None:
+        raise CompileError(
+            f"{bundle.path} is compiled for {manifest.target} already; give the portable bundle "
+            "that `latedge export` wrote."
+        )
+    if (config.height is None) != (config.width is None):
+        raise UsageError("give both --height and --width, or neither.")
+    factor = manifest.latents.vae_factor
+    for name, size in (("height", config.height), ("width", config.width)):
+        if size is not None and (size <= 0 or size % factor):
+            below = max(size // factor, 1) * factor
+            raise UsageError(
+                f"{name} {size} is not a positive multiple of {factor}, the VAE's factor; nearest "
+                f"are {below} and {below + factor}."
+            )
+    if config.batch is not None and config.batch < 1:
+        raise UsageError(f"batch {config.batch} is not positive; 1 or 2 are usual.")
+
+
+def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
+    """The axes of a component that are fixed.
+
+    `batch` is the U-Net's; what runs once a picture is fixed to one sample with it. The runtime
+    calls a graph as often as its batch asks for.
+    """
+    sizes: dict[str, int] = {}
+    if config.height is not None and config.width is not None:
+        factor = bundle.manifest.latents.vae_factor
+        sizes = {
+            "image_height": config.height,
+            "image_width": config.width,
+            "height": config.height // factor,
+            "width": config.width // factor,
+            "sequence": _TEXT_LENGTH,
+        }
+    if config.batch is not None:
+        sizes["batch"] = config.batch if name == "unet" else 1
+    ports = (*bundle.graph(name).inputs, *bundle.graph(name).outputs)
+    axes = {axis for port in ports for axis in port.shape}
+    return {axis: size for axis, size in sizes.items() if axis in axes}
+
+
+def _copy_texts(bundle: Bundle, folder: Path) -> None:
+    manifest = bundle.manifest
+    texts = {"model_index.json", manifest.scheduler}
+    for tokenizer in manifest.tokenizers.values():
+        texts |= {name for name in manifest.files if name.startswith(f"{tokenizer}/")}
+    for name in sorted(texts & manifest.files.keys()):
+        copy_file(bundle.path / name, folder / name)
+
+
+def _defaults(manifest: Manifest, config: CompileConfig) -> Defaults:
+    defaults = manifest.defaults
+    return msgspec.structs.replace(
+        defaults,
+        height=config.height or defaults.height,
+        width=config.width or defaults.width,
+    )
+
+
+def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Provenance:
+    given = {
+        "target": config.target,
+        "precision": precision,
+        "height": config.height,
+        "width": config.width,
+        "batch": config.batch,
+    }
+    options = {key: str(value) for key, value in given.items() if value is not None}
+    provenance = manifest.provenance
+    return msgspec.structs.replace(
+        provenance,
+        options={**provenance.options, "compile": options},
+        tools={**provenance.tools, config.target: version(config.target)},
+    )

@@ -1,0 +1,28 @@
+"""The networks that are exported, one wrapper per file."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from exporter.components.base import Component
+from runtimes import registry
+
+COMPONENTS: dict[str, str] = {
+    "text_encoder": "exporter.components.text_encoder:TextEncoder",
+    "unet": "exporter.components.unet:UNet",
+    "vae_decoder": "exporter.components.vae:VaeDecoder",
+    "vae_encoder": "exporter.components.vae:VaeEncoder",
+}
+"""Component name → wrapper class, imported on use (the modules import torch)."""
+
+ENTRY_POINTS = "latedge.components"
+
+
+def component(name: str) -> Component:
+    """The wrapper of a component.
+
+    Raises:
+        UsageError: no such component; lists the known ones and the closest.
+    """
+    cls = cast("type[Component]", registry.load("component", name, COMPONENTS, ENTRY_POINTS))
+    return cls()

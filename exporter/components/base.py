@@ -1,0 +1,103 @@
+"""What a component is to the exporter: a network, a flat tensor signature, example inputs, axes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import SourceError
+from runtimes.manifest import DType, Port
+
+if TYPE_CHECKING:
+    import torch
+
+Config = Mapping[str, Any]
+"""A network's own config.json, as diffusers or transformers wrote it."""
+
+Array = NDArray[np.generic]
+
+
+def port(name: str, dtype: DType, *shape: int | str) -> Port:
+    """A port whose role is its name; a string in the shape is a symbolic axis."""
+    return Port(role=name, name=name, dtype=dtype, shape=shape)
+
+
+class Component(ABC):
+    """One network of a model, as it is traced, verified and described in the manifest.
+
+    Attributes:
+        name: the component's folder in a bundle.
+        source: its folder in a Diffusers model.
+        classes: the network classes that it takes.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+
+    def check(self, config: Config) -> None:
+        """Refuses a config that the wrapper doesn't cover.
+
+        Raises:
+            SourceError: names the field, what it is and what is supported.
+        """
+        found = class_name(config)
+        if found not in self.classes:
+            known = ", ".join(self.classes)
+            raise SourceError(f"{self.source} is of class {found!r}; supported: {known}.")
+
+    @abstractmethod
+    def build(self, config: Config) -> torch.nn.Module:
+        """The network with its own parameter names, made from its config alone.
+
+        Under a fake tensor mode or on the meta device it takes no memory.
+        """
+
+    @abstractmethod
+    def wrap(self, network: torch.nn.Module, config: Config) -> torch.nn.Module:
+        """A module over `network` (its attribute of that name) with flat tensors in and out."""
+
+    @abstractmethod
+    def inputs(self, config: Config) -> tuple[Port, ...]:
+        """The graph's inputs in order, with symbolic axes."""
+
+    @abstractmethod
+    def outputs(self, config: Config) -> tuple[Port, ...]:
+        """The graph's outputs in order, with symbolic axes."""
+
+    @abstractmethod
+    def example_sizes(self, config: Config) -> Mapping[str, int]:
+        """A size per symbolic axis of the inputs, at which the network is captured.
+
+        No size may be 0 or 1, nor a multiple of the network's downsampling: the capture would
+        hold for such sizes alone.
+        """
+
+    def canonical(self, key: str) -> str:
+        """The Diffusers key for a key of the network, or for an older or newer one of a file."""
+        return key
+
+    def buffers(self, config: Config) -> Mapping[str, Array]:
+        """Values of the buffers, which no file holds and a capture under fake tensors lacks."""
+        del config
+        return {}
+
+    def reference(
+        self, network: torch.nn.Module, config: Config, feeds: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The network's own outputs by port name: what an exported graph is compared with."""
+        results = self.wrap(network, config)(*(feeds[port.name] for port in self.inputs(config)))
+        tensors = results if isinstance(results, tuple) else (results,)
+        return dict(zip((port.name for port in self.outputs(config)), tensors, strict=True))
+
+
+def class_name(config: Config) -> str:
+    """The class that a config is of: diffusers' `_class_name` or transformers' architecture."""
+    if "_class_name" in config:
+        return str(config["_class_name"])
+    architectures = config.get("architectures") or ["an unnamed class"]
+    return str(architectures[0])

@@ -1,0 +1,85 @@
+"""The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+
+from exporter.components.base import Component, Config, port
+from exporter.errors import SourceError
+from runtimes.manifest import Port
+
+_PLAIN: dict[str, tuple[object, ...]] = {
+    "addition_embed_type": (None,),
+    "class_embed_type": (None,),
+    "encoder_hid_dim_type": (None,),
+    "time_cond_proj_dim": (None,),
+    "num_class_embeds": (None,),
+    "center_input_sample": (None, False),
+}
+"""Config fields that add inputs to the network, and the values with which they add none."""
+
+
+class UNet(Component):
+    """`sample`, `timestep`, `encoder_hidden_states` → `out_sample`."""
+
+    name = "unet"
+    source = "unet"
+    classes = ("UNet2DConditionModel",)
+
+    def check(self, config: Config) -> None:
+        """Refuses U-Nets with inputs beyond latents, timestep and text embeddings."""
+        super().check(config)
+        for field, plain in _PLAIN.items():
+            if config.get(field) not in plain:
+                raise SourceError(
+                    f"unet/config.json: {field} is {config[field]!r}, which is not supported; "
+                    f"supported: {plain[0]!r}."
+                )
+
+    def build(self, config: Config) -> torch.nn.Module:
+        """The U-Net; diffusers names its parameters as its files do."""
+        return cast("torch.nn.Module", UNet2DConditionModel.from_config(dict(config)))
+
+    def wrap(self, network: torch.nn.Module, config: Config) -> torch.nn.Module:
+        """The U-Net without its output dataclass."""
+        del config
+        return _Flat(network)
+
+    def inputs(self, config: Config) -> tuple[Port, ...]:
+        """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32."""
+        return (
+            port("sample", "float32", "batch", int(config["in_channels"]), "height", "width"),
+            port("timestep", "float32", 1),
+            port(
+                "encoder_hidden_states",
+                "float32",
+                "batch",
+                "sequence",
+                int(config["cross_attention_dim"]),
+            ),
+        )
+
+    def outputs(self, config: Config) -> tuple[Port, ...]:
+        """The prediction [b, c, h, w], float32."""
+        channels = int(config["out_channels"])
+        return (port("out_sample", "float32", "batch", channels, "height", "width"),)
+
+    def example_sizes(self, config: Config) -> Mapping[str, int]:
+        """63 × 65 latents: odd, so that the captured graph holds for every size."""
+        del config
+        return {"batch": 2, "height": 63, "width": 65, "sequence": 77}
+
+
+class _Flat(torch.nn.Module):
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network: Any = network
+
+    def forward(
+        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+    ) -> torch.Tensor:
+        return self.network(sample, timestep, encoder_hidden_states, return_dict=False)[0]

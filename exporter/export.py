@@ -1,0 +1,261 @@
+"""The verb `export`: a source model → a portable bundle, verified."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from exporter.families import Recognised
+from exporter.passes import PORTABLE, apply
+from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
+from exporter.prepare import Prepared, prepare
+from exporter.progress import Progress, silent
+from exporter.source import Source, open_source
+from exporter.staged_files import copy_file, list_files, write_manifest
+from exporter.staging import check_free, check_room, staged
+from exporter.trace import capture
+from exporter.weights import PRECISIONS, Planned, stream
+from runtimes.bundle import read_json
+from runtimes.errors import UsageError, unknown_name
+from runtimes.manifest import (
+    Component as ComponentEntry,
+)
+from runtimes.manifest import (
+    Defaults,
+    Graph,
+    Latents,
+    Manifest,
+    Provenance,
+    Recipe,
+)
+from runtimes.samplers import default_sampler
+from runtimes.version import VERSION
+
+DType = Literal["source", "fp32", "fp16"]
+DTYPES: tuple[DType, ...] = ("source", "fp32", "fp16")
+
+Verify = Literal["components", "none"]
+VERIFY: tuple[Verify, ...] = ("components", "none")
+
+_STORED = {"fp32": "F32", "fp16": "F16"}
+_ANY_SCHEDULE = "dpmpp-2m"
+_TOOLS = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """What to export and how.
+
+    Attributes:
+        source: a Diffusers folder.
+        output: the new bundle.
+        dtype: how weights are stored: as the source has them, or cast.
+        components: names of the components wanted; None for all of the family.
+        verify: what is compared with torch before the bundle appears.
+        force: replace an existing output.
+    """
+
+    source: Path
+    output: Path
+    dtype: DType = "source"
+    components: tuple[str, ...] | None = None
+    verify: Verify = "components"
+    force: bool = False
+
+
+def export(
+    source: Path | str,
+    output: Path | str,
+    *,
+    dtype: DType = "source",
+    components: tuple[str, ...] | None = None,
+    verify: Verify = "components",
+    force: bool = False,
+    progress: Progress = silent,
+) -> Manifest:
+    """Exports a Diffusers folder to a portable bundle.
+
+    Args:
+        source: the Diffusers folder.
+        output: the bundle, which appears whole or not at all.
+        dtype: "source" keeps each weight's dtype, "fp32" and "fp16" cast.
+        components: component names; None for all.
+        verify: "components" compares each with torch, "none" skips it.
+        force: replace an existing output.
+        progress: called with lines on what is done.
+
+    Returns:
+        The bundle's manifest.
+
+    Raises:
+        UsageError: an option is wrong or the output exists.
+        SourceError: the source is refused.
+        WeightError: a weight is missing, unexpected or misshapen.
+        VerificationError: a component departs from torch.
+    """
+    config = ExportConfig(Path(source), Path(output), dtype, components, verify, force)
+    _check_options(config)
+    check_free(config.output, force=force)
+    model = open_source(config.source)
+    prepared, recognised = prepare(model, config.components)
+    plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
+    check_room(config.output.parent, _needed_bytes(plans))
+    with staged(config.output, force=force) as folder:
+        hashes: dict[str, str] = {}
+        for name, item in prepared.items():
+            hashes |= _export_component(folder, name, item, plans[name], progress)
+        _copy_texts(model, recognised, prepared, folder)
+        sampler = _default_sampler(model, progress)
+        manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
+        if config.verify == "components":
+            from exporter.verify import require_parity, verify_portable, write_report
+
+            report = verify_portable(folder, manifest, prepared, progress)
+            require_parity(report)
+            write_report(folder, report)
+        write_manifest(folder, manifest)
+    return manifest
+
+
+def _check_options(config: ExportConfig) -> None:
+    if config.dtype not in DTYPES:
+        raise unknown_name("dtype", config.dtype, DTYPES)
+    if config.verify not in VERIFY:
+        raise unknown_name("verification", config.verify, VERIFY)
+    if config.components is not None and not config.components:
+        raise UsageError("no components were asked for; name at least one.")
+
+
+def _plan(item: Prepared, dtype: DType) -> dict[str, Planned]:
+    return {
+        key: Planned(tensor, tensor.dtype if dtype == "source" else _STORED[dtype])
+        for key, tensor in item.weights.items()
+    }
+
+
+def _needed_bytes(plans: Mapping[str, Mapping[str, Planned]]) -> int:
+    graphs = 20_000_000 * len(plans)
+    return graphs + sum(
+        planned.source.size_bytes
+        * (4 if planned.dtype == "F32" else 2)
+        // (4 if planned.source.dtype == "F32" else 2)
+        for plan in plans.values()
+        for planned in plan.values()
+    )
+
+
+def _export_component(
+    folder: Path, name: str, item: Prepared, plan: Mapping[str, Planned], progress: Progress
+) -> dict[str, str]:
+    """Writes graph, weights and config of a component; returns the hash of its weight file."""
+    start = time.perf_counter()
+    model = apply(capture(item.component, item.config), PORTABLE)
+    captured = time.perf_counter()
+    # A half of the VAE uses its own part of the file.
+    used = {key: plan[key] for key in weight_keys(model)}
+    bind(model, {key: (planned.dtype, planned.source.shape) for key, planned in used.items()})
+    target = folder / name
+    target.mkdir()
+    save(model, target / GRAPH_NAME)
+    sha256 = stream(target / WEIGHTS_NAME, used)
+    (target / "config.json").write_bytes(_json(item.config))
+    done = time.perf_counter()
+    progress(
+        f"{name}: captured in {captured - start:.1f} s, {len(model.graph)} nodes; "
+        f"{len(used)} weights copied in {done - captured:.1f} s"
+    )
+    return {f"{name}/{WEIGHTS_NAME}": sha256}
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+
+
+def _copy_texts(
+    source: Source, recognised: Recognised, prepared: Mapping[str, Prepared], folder: Path
+) -> None:
+    copy_file(source.path / "model_index.json", folder / "model_index.json")
+    copy_file(source.scheduler_path, folder / "scheduler" / "scheduler_config.json")
+    for encoder, tokenizer in recognised.family.tokenizers.items():
+        if encoder in prepared:
+            for path in source.tokenizer_files(tokenizer):
+                copy_file(path, folder / tokenizer / path.name)
+
+
+def _default_sampler(source: Source, progress: Progress) -> str:
+    """The sampler that follows the source's scheduler, or one that works with every schedule."""
+    try:
+        return default_sampler(read_json(source.scheduler_path))
+    except UsageError as e:
+        progress(f"{e} Pictures are made with {_ANY_SCHEDULE} where none is named.")
+        return _ANY_SCHEDULE
+
+
+def _manifest(
+    source: Source,
+    recognised: Recognised,
+    prepared: Mapping[str, Prepared],
+    config: ExportConfig,
+    folder: Path,
+    hashes: dict[str, str],
+    sampler: str,
+) -> Manifest:
+    family, configs = recognised.family, recognised.configs
+    scheduler = read_json(source.scheduler_path)
+    vae = configs.get("vae", {})
+    factor = 2 ** (len(vae.get("block_out_channels", (0, 0, 0, 0))) - 1)
+    size = int(configs["unet"].get("sample_size") or 64) * factor
+    channels = int(configs["unet"]["in_channels"])
+    return Manifest(
+        schema="1.0",
+        family=family.name,
+        tasks=family.tasks.get(channels, ()),
+        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        scheduler="scheduler/scheduler_config.json",
+        tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
+        latents=Latents(
+            channels=int(vae.get("latent_channels", 4)),
+            scaling_factor=float(vae.get("scaling_factor", 0.18215)),
+            vae_factor=factor,
+        ),
+        defaults=Defaults(
+            height=size,
+            width=size,
+            num_inference_steps=family.num_inference_steps,
+            guidance_scale=family.guidance_scale,
+            sampler=sampler,
+        ),
+        components={name: _entry(name, item, config.dtype) for name, item in prepared.items()},
+        files=list_files(folder, hashes),
+        provenance=Provenance(
+            source_sha256=source.sha256(hashes, tuple(configs)),
+            tools={"latedge": VERSION, **{tool: version(tool) for tool in _TOOLS}},
+            options={"export": {"dtype": config.dtype}},
+        ),
+    )
+
+
+def _entry(name: str, item: Prepared, dtype: DType) -> ComponentEntry:
+    stored = {PRECISIONS[tensor.dtype] for tensor in item.weights.values()}
+    precision = dtype if dtype != "source" else stored.pop() if len(stored) == 1 else "mixed"
+    component, config = item.component, item.config
+    graph = Graph(
+        file=f"{name}/{GRAPH_NAME}",
+        inputs=component.inputs(config),
+        outputs=component.outputs(config),
+        weights=(f"{name}/{WEIGHTS_NAME}",),
+        precision=precision,
+    )
+    recipe = Recipe(
+        component=name,
+        class_name=component.classes[0],
+        config=f"{name}/config.json",
+        weights=f"{name}/{WEIGHTS_NAME}",
+    )
+    return ComponentEntry(graphs={"model": graph}, recipe=recipe)

@@ -1,0 +1,183 @@
+"""The torch side of a comparison: networks with a source's weights, and inputs worth comparing on.
+
+One network is in memory at a time. Inputs are real: embeddings of real prompts, latents along a
+4-step guided trajectory, the picture that it ends in.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from exporter.components.base import Component, Config
+from exporter.weights import Tensor
+from runtimes import noise
+
+Array = NDArray[Any]
+Feeds = Mapping[str, Array]
+
+PROMPTS = (
+    "a large red circle above a small blue square on a white background",
+    "a photograph of an astronaut riding a horse on mars, highly detailed, 4k",
+    "",
+    "an oil painting of a lighthouse in a storm, waves, dark clouds, by a flemish master " * 8,
+)
+"""Plain, usual, empty, and longer than 77 tokens."""
+
+STEPS = 4
+GUIDANCE_SCALE = 7.5
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call of a component: what it was given and what torch made of it, by port name."""
+
+    feeds: Feeds
+    outputs: Mapping[str, Array]
+
+
+Record = Callable[[Feeds], Mapping[str, Array]]
+"""Runs the reference on feeds, keeps both, returns the outputs."""
+
+
+def load_network(
+    component: Component, config: Config, weights: Mapping[str, Tensor]
+) -> torch.nn.Module:
+    """A component's network in float32 with the given weights, read one tensor at a time.
+
+    Args:
+        component: whose network.
+        config: the network's config.
+        weights: Diffusers key → tensor, for every parameter that the component uses.
+    """
+    with torch.device("meta"):
+        network = component.build(config)
+    buffers = component.buffers(config)
+    state: dict[str, torch.Tensor] = {}
+    for name in network.state_dict():
+        key = component.canonical(name)
+        if key in weights:
+            values = np.ascontiguousarray(weights[key].read(), dtype=np.float32)
+            # frombuffer's arrays are read-only; torch wants to own what it may write to.
+            state[name] = torch.from_numpy(values if values.flags.writeable else values.copy())
+    network.load_state_dict(state, strict=False, assign=True)
+    for name, _ in list(network.named_buffers()):
+        key = component.canonical(name)
+        if key in buffers:
+            owner, _, leaf = name.rpartition(".")
+            values = torch.from_numpy(np.array(buffers[key]))
+            network.get_submodule(owner).register_buffer(leaf, values, persistent=False)
+    return network.eval().requires_grad_(False)
+
+
+@contextmanager
+def recording(
+    component: Component, config: Config, weights: Mapping[str, Tensor], samples: list[Sample]
+) -> Generator[Record]:
+    """Loads a network, gives a function that runs it and keeps feeds and outputs, and frees it."""
+    network: torch.nn.Module | None = load_network(component, config, weights)
+
+    def run(feeds: Feeds) -> Mapping[str, Array]:
+        assert network is not None
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in feeds.items()}
+        with torch.inference_mode():
+            results = component.reference(network, config, tensors)
+        outputs = {name: value.float().numpy() for name, value in results.items()}
+        samples.append(Sample(dict(feeds), outputs))
+        return outputs
+
+    try:
+        yield run
+    finally:
+        network = None
+        gc.collect()
+
+
+def text_samples(run: Record, input_ids: NDArray[np.int64]) -> Array:
+    """Runs the text encoder on prompts, two at a time.
+
+    Returns:
+        Text embeddings float32 [prompts, tokens, d].
+    """
+    states = [
+        run({"input_ids": input_ids[n : n + 2]})["last_hidden_state"]
+        for n in range(0, len(input_ids), 2)
+    ]
+    return np.concatenate(states)
+
+
+def unet_samples(
+    run: Record,
+    config: Config,
+    embeddings: Array,
+    alphas_cumprod: NDArray[np.float64],
+    prediction_type: str,
+    size: tuple[int, int],
+) -> Array:
+    """Runs the U-Net along a guided DDIM trajectory of four steps, both halves in one call.
+
+    Args:
+        run: the reference.
+        config: the U-Net's config.
+        embeddings: of at least three prompts; the third, the empty one, is the unconditional.
+        alphas_cumprod: of the model's schedule.
+        prediction_type: "epsilon", "v_prediction" or "sample".
+        size: latent height and width.
+
+    Returns:
+        The trajectory's last estimate of the clean latents, float32 [1, c, h, w].
+    """
+    generator = noise.Generator(0)
+    channels = int(config["out_channels"])
+    x = generator.randn((1, channels, *size))
+    extra = _extra_channels(generator, int(config["in_channels"]) - channels, size)
+    context = np.concatenate([embeddings[2:3], embeddings[:1]])
+    denoised = x
+    timesteps = np.linspace(len(alphas_cumprod) - 1, 0, STEPS + 1)[:-1].round().astype(int)
+    for index, timestep in enumerate(timesteps):
+        sample = np.repeat(np.concatenate([x, extra], axis=1), 2, axis=0)
+        feeds = {
+            "sample": sample,
+            "timestep": np.array([timestep], np.float32),
+            "encoder_hidden_states": context,
+        }
+        uncond, cond = np.split(run(feeds)["out_sample"], 2)
+        output = uncond + GUIDANCE_SCALE * (cond - uncond)
+        alpha, sigma = _level(float(alphas_cumprod[timestep]))
+        denoised, eps = _estimates(x, output, alpha, sigma, prediction_type)
+        last = index + 1 == len(timesteps)
+        alpha, sigma = (1.0, 0.0) if last else _level(float(alphas_cumprod[timesteps[index + 1]]))
+        x = (alpha * denoised + sigma * eps).astype(np.float32)
+    return denoised.astype(np.float32)
+
+
+def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, int]) -> Array:
+    """An inpainting U-Net's mask (a box) and masked latents; nothing for other U-Nets."""
+    extra = np.zeros((1, channels, *size), np.float32)
+    if channels:
+        height, width = size
+        extra[:, :1, height // 4 : height // 2, width // 4 : width // 2] = 1
+        extra[:, 1:] = generator.randn((1, channels - 1, *size)) * (1 - extra[:, :1])
+    return extra
+
+
+def _level(alpha_cumprod: float) -> tuple[float, float]:
+    return float(np.sqrt(alpha_cumprod)), float(np.sqrt(1 - alpha_cumprod))
+
+
+def _estimates(
+    x: Array, output: Array, alpha: float, sigma: float, prediction_type: str
+) -> tuple[Array, Array]:
+    """Clean latents and noise from what the U-Net predicts."""
+    if prediction_type == "v_prediction":
+        return alpha * x - sigma * output, sigma * x + alpha * output
+    if prediction_type == "sample":
+        return output, (x - alpha * output) / sigma
+    return (x - sigma * output) / max(alpha, 1e-3), output

@@ -1,0 +1,121 @@
+"""OpenVINO: an IR, `openvino_model.xml` and `.bin`, whose constants keep their Diffusers keys.
+
+`fp16` stores the weights in half precision and `fp32` as the portable bundle has them; what the
+device computes in is the engine's choice (float32 on a CPU). The library's own compression to fp16
+is not used: it rounds every constant, the frequencies of the time embedding too, and at timestep
+1000 that alone costs 5e-4 of the U-Net's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import CompileError
+from exporter.targets import Compiled, fixed_ports
+from exporter.weight_map import Mapped, write_weight_map
+from exporter.weights import Tensor, cast_to, read_header
+from runtimes.bundle import Bundle
+from runtimes.manifest import Component, Graph, Port
+
+if TYPE_CHECKING:
+    import openvino as ov
+
+GRAPH_NAME = "openvino_model.xml"
+WEIGHTS_NAME = "openvino_model.bin"
+
+_DTYPE_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+
+class OpenVino:
+    """OpenVINO IR with fp16 storage, or with the weights as they are."""
+
+    precisions = ("fp16", "fp32")
+
+    def compile(
+        self,
+        bundle: Bundle,
+        name: str,
+        folder: Path,
+        *,
+        precision: str,
+        sizes: Mapping[str, int],
+    ) -> Compiled:
+        """Converts the graph, fixes its sizes, names its ports and saves it."""
+        import openvino as ov
+
+        portable = bundle.graph(name)
+        try:
+            model = ov.Core().read_model(bundle.path / portable.file)
+        except RuntimeError as e:
+            line = str(e).strip().splitlines()[-1]
+            raise CompileError(f"OpenVINO can't read {portable.file}: {line}") from e
+        inputs, outputs = fixed_ports(portable.inputs, sizes), fixed_ports(portable.outputs, sizes)
+        model.reshape({port.name: _partial_shape(port) for port in inputs})
+        tensors = read_header(bundle.path / portable.weights[0])
+        weights = _weights(model, tensors)
+        if precision == "fp16":
+            for key, constant in weights.items():
+                _store_in_half(key, constant)
+            weights = _weights(model, tensors)
+        ov.save_model(model, folder / name / GRAPH_NAME, compress_to_fp16=False)
+        weight_map = {
+            key: _mapped(key, tensor, weights.get(key)) for key, tensor in tensors.items()
+        }
+        map_name = write_weight_map(folder / name, weight_map)
+        graph = Graph(
+            file=f"{name}/{GRAPH_NAME}",
+            inputs=inputs,
+            outputs=outputs,
+            weights=(f"{name}/{WEIGHTS_NAME}",),
+            precision=precision,
+            engine="openvino",
+        )
+        return Compiled(Component(graphs={"model": graph}, weight_map=f"{name}/{map_name}"))
+
+
+def _partial_shape(port: Port) -> list[int]:
+    return [n if isinstance(n, int) else -1 for n in port.shape]
+
+
+def _weights(model: ov.Model, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The model's constants that are weights, by Diffusers key."""
+    constants = (node for node in model.get_ops() if node.get_type_name() == "Constant")
+    return {
+        constant.get_friendly_name(): constant
+        for constant in constants
+        if constant.get_friendly_name() in tensors
+    }
+
+
+def _store_in_half(key: str, constant: Any) -> None:
+    """Puts an fp16 constant and a conversion in the place of a float32 one."""
+    from openvino import Type, opset13
+
+    if constant.get_output_element_type(0) != Type.f32:
+        return
+    users = constant.output(0).get_target_inputs()
+    half = opset13.constant(cast_to(constant.data, "F16"))
+    constant.set_friendly_name(f"{key}/float32")
+    half.set_friendly_name(key)
+    widened = opset13.convert(half, "f32")
+    for user in users:
+        user.replace_source_output(widened.output(0))
+
+
+def _mapped(key: str, tensor: Tensor, constant: Any) -> Mapped:
+    """Says how a weight lies in the model.
+
+    Raises:
+        CompileError: it isn't as the portable bundle has it, and nothing says how it was altered.
+    """
+    if constant is None:
+        return Mapped(tensor="", dtype="", layout="absent", shape=(), adaptable=False)
+    shape = tuple(constant.get_output_shape(0))
+    if shape != tensor.shape:
+        raise CompileError(
+            f"OpenVINO gave {key} the shape {list(shape)} where it has {list(tensor.shape)}."
+        )
+    dtype = _DTYPE_NAMES[constant.get_output_element_type(0).get_type_name()]
+    return Mapped(tensor=key, dtype=dtype, layout="canonical", shape=shape)
