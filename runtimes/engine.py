@@ -28,10 +28,17 @@ class Engine(Protocol):
 
     A call is pure: same feeds, same results. Feeds are C-contiguous arrays of the graph's dtypes,
     by the graph's own input names; results are by the graph's own output names and own their
-    memory (a later call doesn't change them).
+    memory (a later call doesn't change them). Calls from several threads at once are safe.
+
+    Attributes:
+        graph: as the manifest describes it.
+        device: where it runs, as the engine names it.
+        version: of the engine, such as "onnxruntime 1.32.0".
     """
 
     graph: Graph
+    device: str
+    version: str
 
     def __call__(
         self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None

@@ -1,0 +1,160 @@
+"""latedge: latent diffusion models compiled for edge hardware, and run in NumPy without torch.
+
+The public names are imported when they are first used:
+
+    pipe = latedge.Pipeline.open("bundle", device="cpu")
+    pipe("a red circle above a blue square", seed=0).images[0].save("x.png")
+
+The command line has the same verbs: `latedge --help`, or `python -m latedge --help`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runtimes import version as _version
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+    from exporter.compile import compile
+    from exporter.errors import CompileError, SourceError, VerificationError, WeightError
+    from exporter.export import export
+    from exporter.verify import verify
+    from runtimes.bundle import Bundle, open_bundle
+    from runtimes.errors import BundleError, EngineError, LatedgeError, UsageError
+    from runtimes.inspection import Inspection, inspect
+    from runtimes.pipeline import Pipeline
+    from runtimes.prompts import PromptTruncated
+    from runtimes.result import Cancelled, Preview, Result
+    from runtimes.settings import Settings
+
+__version__ = _version.VERSION
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Cancelled",
+    "CompileError",
+    "EngineError",
+    "Inspection",
+    "LatedgeError",
+    "Pipeline",
+    "Preview",
+    "PromptTruncated",
+    "Result",
+    "Settings",
+    "SourceError",
+    "UsageError",
+    "VerificationError",
+    "WeightError",
+    "__version__",
+    "compile",
+    "export",
+    "inspect",
+    "main",
+    "open_bundle",
+    "verify",
+]
+
+_HOMES = {
+    "Bundle": "runtimes.bundle",
+    "BundleError": "runtimes.errors",
+    "Cancelled": "runtimes.result",
+    "CompileError": "exporter.errors",
+    "EngineError": "runtimes.errors",
+    "Inspection": "runtimes.inspection",
+    "LatedgeError": "runtimes.errors",
+    "Pipeline": "runtimes.pipeline",
+    "Preview": "runtimes.result",
+    "PromptTruncated": "runtimes.prompts",
+    "Result": "runtimes.result",
+    "Settings": "runtimes.settings",
+    "SourceError": "exporter.errors",
+    "UsageError": "runtimes.errors",
+    "VerificationError": "exporter.errors",
+    "WeightError": "exporter.errors",
+    "compile": "exporter.compile",
+    "export": "exporter.export",
+    "inspect": "runtimes.inspection",
+    "open_bundle": "runtimes.bundle",
+    "verify": "exporter.verify",
+}
+"""Public name → the module that has it."""
+
+VERBS = {
+    "export": "exporter.cli:export",
+    "compile": "exporter.cli:compile",
+    "verify": "exporter.cli:verify",
+    "generate": "runtimes.cli:generate",
+    "inspect": "runtimes.cli:inspect",
+    "synth": "benchmarks.synthetic:command",
+}
+"""Verb of the command line → the function behind it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'latedge' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The `latedge` command.
+
+    Args:
+        arguments: of the command line; None takes the process's own.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong usage.
+    """
+    from runtimes.clean_exit import run
+
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A path or prompt that the terminal's encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    verb = f"latedge {given[0]}" if given[0] in VERBS else "latedge"
+    return run(lambda: _command_line(given), given, name=verb)
+
+
+def _command_line(given: Sequence[str]) -> Typer:
+    """The verbs that may be meant: the one that is named first, or all where none is."""
+    import typer
+
+    from runtimes.clean_exit import exits_cleanly
+
+    app = typer.Typer(add_completion=False)
+
+    def version(asked: bool) -> None:
+        if asked:
+            print(f"latedge {__version__}")
+            raise typer.Exit
+
+    @app.callback()
+    def options(  # pyright: ignore[reportUnusedFunction]
+        version: bool = typer.Option(
+            False, "--version", callback=version, is_eager=True, help="Print the version."
+        ),
+    ) -> None:
+        """Compiles latent diffusion models for edge hardware and makes pictures with them."""
+
+    for verb in [given[0]] if given[0] in VERBS else VERBS:
+        module, _, function = VERBS[verb].partition(":")
+        app.command(verb)(exits_cleanly(getattr(importlib.import_module(module), function)))
+    return app
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,106 @@
+"""Checks of what a caller gives: each returns the value as it is used, or raises a `UsageError`."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Sequence
+from numbers import Real
+from typing import TypeGuard, cast
+
+import numpy as np
+
+from runtimes.errors import UsageError, unknown_name
+from runtimes.noise import SEED_MAX, SEED_MIN
+
+MAX_STEPS = 1000
+MAX_IMAGES = 1000
+OUTPUT_TYPES = ("pil", "np", "latent")
+
+
+def check_prompts(prompt: object) -> tuple[str, ...]:
+    """A prompt, or a sequence of them, as a tuple.
+
+    Raises:
+        UsageError: not text, or an empty sequence.
+    """
+    return _check_texts("prompt", prompt)
+
+
+def check_negative_prompts(negative: object, count: int) -> tuple[str, ...]:
+    """The negative prompts of `count` prompts; one stands for all, None for the empty text.
+
+    Raises:
+        UsageError: not text, or not as many as there are prompts.
+    """
+    texts = _check_texts("negative_prompt", "" if negative is None else negative)
+    if negative is None or isinstance(negative, str):
+        return texts * count
+    if len(texts) != count:
+        raise UsageError(f"there are {count} prompts, but {len(texts)} negative prompts.")
+    return texts
+
+
+def _check_texts(name: str, texts: object) -> tuple[str, ...]:
+    if isinstance(texts, str):
+        texts = (texts,)
+    if not isinstance(texts, Sequence) or isinstance(texts, bytes):
+        raise UsageError(f"{name} must be text or a list of texts, not {type(texts).__name__}.")
+    found = tuple(cast("Sequence[object]", texts))
+    for text in found:
+        if not isinstance(text, str):
+            raise UsageError(f"{name} holds {text!r}, which is not text.")
+    if not found:
+        raise UsageError(f"{name} is an empty list; the empty text '' is allowed.")
+    return cast("tuple[str, ...]", found)
+
+
+def check_count(name: str, value: object, most: int) -> int:
+    """A whole number from 1 to `most`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not is_whole(value) or not 1 <= (found := int(value)) <= most:
+        raise UsageError(f"{name} must be a whole number from 1 to {most}, not {value!r}.")
+    return found
+
+
+def check_guidance_scale(value: object) -> float:
+    """A finite number.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise UsageError(f"guidance_scale must be a finite number, not {value!r}.")
+    return float(value)
+
+
+def check_seed(value: object) -> int:
+    """A seed; None draws one of 32 bits from the system.
+
+    Raises:
+        UsageError: not a whole number that `torch.Generator.manual_seed` takes.
+    """
+    if value is None:
+        return secrets.randbits(32)
+    if not is_whole(value) or not SEED_MIN <= (found := int(value)) <= SEED_MAX:
+        raise UsageError(f"seed must be a whole number from -2^63 to 2^64-1, not {value!r}.")
+    return found
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer of Python or NumPy; True and False are not."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_output_type(name: str) -> str:
+    """A name of `OUTPUT_TYPES`.
+
+    Raises:
+        UsageError: unknown; lists the known ones and the closest.
+    """
+    if name not in OUTPUT_TYPES:
+        raise unknown_name("output_type", name, OUTPUT_TYPES)
+    return name

@@ -1,0 +1,123 @@
+"""A loaded component, fed and read by roles: the graph's own names and dtypes stay in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.batching import built_batch, run_batched
+from runtimes.bundle import Bundle
+from runtimes.engine import Array, Engine, load_engine_class
+from runtimes.errors import BundleError, EngineError
+from runtimes.manifest import Port
+
+
+class NotFiniteError(EngineError):
+    """A component gave NaN or infinite values."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A loaded graph of a bundle.
+
+    Attributes:
+        name: the component's name in the bundle, such as "unet".
+        engine: the graph, loaded.
+        inputs: ports by role.
+        output: the port of the one output that the pipeline reads.
+    """
+
+    name: str
+    engine: Engine
+    inputs: Mapping[str, Port]
+    output: Port
+
+    @classmethod
+    def open(
+        cls,
+        bundle: Bundle,
+        name: str,
+        roles: tuple[str, ...],
+        output: str,
+        *,
+        device: str,
+        threads: int | None,
+    ) -> Component:
+        """Loads the plain graph of a component.
+
+        Args:
+            bundle: where it lies.
+            name: the component.
+            roles: of the inputs that the caller feeds.
+            output: role of the output that the caller reads.
+            device: as the engine names it.
+            threads: threads within an operation; None leaves it to the engine.
+
+        Raises:
+            BundleError: the bundle lacks the component, isn't compiled, or the graph wants other
+                inputs or gives other outputs.
+            EngineError: loading failed.
+        """
+        graph = bundle.graph(name)
+        inputs = {port.role: port for port in graph.inputs}
+        outputs = {port.role: port for port in graph.outputs}
+        _check_roles(f"{name} in {bundle.path}", inputs, roles, outputs, output)
+        if graph.engine is None:
+            raise BundleError(
+                f"{bundle.path} is portable and can't run yet. Compile it first: "
+                f"latedge compile {bundle.path} --target onnxruntime -o {bundle.path}.ort"
+            )
+        engine_class = load_engine_class(graph.engine)
+        engine = engine_class(bundle.path, graph, device=device, threads=threads)
+        return cls(name, engine, inputs, outputs[output])
+
+    @property
+    def batch(self) -> int | None:
+        """The batch that the graph was built for, or None where it takes any."""
+        return built_batch(self.engine.graph)
+
+    def __call__(self, **feeds: Array) -> NDArray[np.float32]:
+        """Runs the graph on samples along the first axis, whatever batch it was built for.
+
+        Args:
+            feeds: by role; cast to the graph's dtypes.
+
+        Returns:
+            The output as float32.
+
+        Raises:
+            NotFiniteError: the output holds NaN or infinite values.
+            EngineError: the engine failed.
+        """
+        named = {
+            self.inputs[role].name: np.ascontiguousarray(array, dtype=self.inputs[role].dtype)
+            for role, array in feeds.items()
+        }
+        found = run_batched(self.engine, named, [self.output.name])[self.output.name]
+        result = found.astype(np.float32, copy=False)
+        if not np.isfinite(result).all():
+            raise NotFiniteError(f"{self.name} gave NaN or infinite values")
+        return result
+
+
+def _check_roles(
+    where: str,
+    inputs: Mapping[str, Port],
+    roles: tuple[str, ...],
+    outputs: Mapping[str, Port],
+    output: str,
+) -> None:
+    if set(inputs) != set(roles):
+        raise BundleError(
+            f"{where} takes {', '.join(sorted(inputs))}, where this version of latedge feeds "
+            f"{', '.join(sorted(roles))}."
+        )
+    if output not in outputs:
+        given = ", ".join(sorted(outputs)) or "nothing"
+        raise BundleError(f"{where} gives {given}, and no {output}.")
+    for port in (*inputs.values(), outputs[output]):
+        if port.dtype == "bfloat16":
+            raise BundleError(f"{where}: {port.name} is bfloat16, which NumPy doesn't have.")

@@ -1,0 +1,1 @@
+"""One adapter per engine, each importing its own SDK on use."""

@@ -1,0 +1,241 @@
+"""Runs graphs in ONNX Runtime: on the CPU, and on what else the installed wheel offers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from runtimes.engine import Array
+from runtimes.engines.contract import (
+    check_feeds,
+    check_files,
+    check_names,
+    check_outputs,
+    check_threads,
+)
+from runtimes.engines.ort_cache import MODEL_NAME, WEIGHTS_NAME, OrtCache, Source
+from runtimes.engines.sdk import first_line, import_sdk
+from runtimes.errors import EngineError, UsageError, unknown_name
+from runtimes.manifest import Graph
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What stands behind a device's name.
+
+    Attributes:
+        name: ONNX Runtime's execution provider.
+        install: the command, or the wheel, that brings it.
+        numbered: whether the device may be followed by a number, as in "cuda:1".
+        then: providers that take what it leaves, before the CPU does.
+    """
+
+    name: str
+    install: str
+    numbered: bool = False
+    then: tuple[str, ...] = ()
+
+
+_CUDA = 'pip uninstall onnxruntime && pip install "latedge[onnxruntime-gpu]"'
+
+PROVIDERS: dict[str, Provider] = {
+    "cpu": Provider("CPUExecutionProvider", 'pip install "latedge[onnxruntime]"'),
+    "cuda": Provider("CUDAExecutionProvider", _CUDA, numbered=True),
+    "gpu": Provider("CUDAExecutionProvider", _CUDA, numbered=True),
+    "tensorrt": Provider(
+        "TensorrtExecutionProvider", _CUDA, numbered=True, then=("CUDAExecutionProvider",)
+    ),
+    "coreml": Provider("CoreMLExecutionProvider", "on macOS, the wheel onnxruntime has it"),
+    "dml": Provider(
+        "DmlExecutionProvider", "on Windows, the wheel onnxruntime-directml has it", numbered=True
+    ),
+    "openvino": Provider("OpenVINOExecutionProvider", "the wheel onnxruntime-openvino has it"),
+}
+"""Device → provider."""
+
+_ERROR, _FATAL = 3, 4
+_MAPPED_FROM_BYTES = 1024
+
+
+class OrtEngine:
+    """A graph in an ONNX Runtime session.
+
+    Calls from several threads at once are safe, and run at once. On the CPU, large models come
+    from the local cache (`runtimes.engines.ort_cache`).
+
+    Attributes:
+        graph: as the manifest describes it.
+        device: as it was asked for, in lower case.
+        version: "onnxruntime" and the version of its package.
+    """
+
+    def __init__(self, folder: Path, graph: Graph, *, device: str, threads: int | None) -> None:
+        """Loads a graph; see `runtimes.engine.EngineClass`.
+
+        Args:
+            folder: the bundle.
+            graph: the graph, as its manifest describes it.
+            device: a name of `PROVIDERS`; "cuda", "gpu", "tensorrt" and "dml" take a number, as in
+                "cuda:1".
+            threads: threads within an operation on the CPU.
+
+        Raises:
+            EngineError: ONNX Runtime or the provider is absent, or loading failed.
+            UsageError: there is no such device, or `threads` is below 1.
+        """
+        self.graph, self.device = graph, device.lower()
+        name, number = _parse(self.device)
+        check_threads(threads)
+        sdk = _import()
+        self.version = f"onnxruntime {sdk.__version__}"
+        loader = _Loader(sdk, PROVIDERS[name], number, threads)
+        loader.check_provider(self.device)
+        path = check_files(folder, graph)
+        self._session: Any = loader.cached(folder, graph) or loader.open(path, graph)
+        check_names(graph, "inputs", graph.inputs, (i.name for i in self._session.get_inputs()))
+        check_names(graph, "outputs", graph.outputs, (o.name for o in self._session.get_outputs()))
+
+    def __call__(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Runs the graph; see `runtimes.engine.Engine`.
+
+        Raises:
+            EngineError: a feed or an output isn't the graph's, the engine is closed, or the run
+                failed.
+        """
+        session = self._session
+        if session is None:
+            raise EngineError(f"{self.graph.file} is closed. Open the bundle again.")
+        wanted = check_outputs(self.graph, outputs)
+        check_feeds(self.graph, feeds)
+        try:
+            # Each result owns its memory: it is allocated for it and freed with the array.
+            # Where none is wanted, ONNX Runtime gives all: no strict=True.
+            return dict(zip(wanted, session.run(wanted, dict(feeds)), strict=False))
+        except Exception as e:
+            raise EngineError(f"{self.graph.file} failed: {first_line(e)}") from e
+
+    def close(self) -> None:
+        """Frees the session's memory; calls after it fail."""
+        self._session = None
+
+
+def _parse(device: str) -> tuple[str, int]:
+    name, colon, number = device.partition(":")
+    if name not in PROVIDERS:
+        raise unknown_name("device", device, PROVIDERS)
+    if not colon:
+        return name, 0
+    if not PROVIDERS[name].numbered:
+        raise UsageError(f"device {device!r}: {name} takes no number. Say {name!r}.")
+    if not re.fullmatch("[0-9]{1,4}", number):
+        raise UsageError(f"device {device!r}: after the colon comes a number, as in '{name}:0'.")
+    return name, int(number)
+
+
+def _import() -> ModuleType:
+    # Its official builds send usage data over the network unless this is set before they load.
+    # Someone who wants that can set the variable to 0.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    sdk = import_sdk("onnxruntime", "onnxruntime")
+    # Its default logger warns about GPUs that it can't identify, also where none was asked for.
+    sdk.set_default_logger_severity(_ERROR)
+    return sdk
+
+
+@dataclass(frozen=True)
+class _Loader:
+    sdk: Any
+    provider: Provider
+    number: int
+    threads: int | None
+
+    def check_provider(self, device: str) -> None:
+        offered = self.sdk.get_available_providers()
+        if self.provider.name not in offered:
+            raise EngineError(
+                f"device {device!r} needs {self.provider.name}, which onnxruntime "
+                f"{self.sdk.__version__} doesn't have here (it has: {', '.join(offered)}). "
+                f"Install it: {self.provider.install}"
+            )
+
+    def open(self, path: Path, graph: Graph) -> Any:
+        """A session of a bundle's own graph."""
+        try:
+            session = self._session(path, self._options())
+        except Exception as e:
+            raise EngineError(f"{graph.file} can't be loaded: {first_line(e)}") from e
+        if self.provider.name not in session.get_providers():
+            raise EngineError(
+                f"{self.provider.name} of onnxruntime {self.sdk.__version__} did not start, and "
+                f"{graph.file} would run on {session.get_providers()[0]} instead. Check the "
+                "device's driver and the libraries that the provider needs."
+            )
+        return session
+
+    def cached(self, folder: Path, graph: Graph) -> Any | None:
+        """A session of the optimised model that the cache keeps; None where it keeps none.
+
+        For the CPU alone: what other providers compile can't be saved as a graph, and they keep
+        caches of their own.
+        """
+        cache, source = OrtCache.from_environment(), Source.read(folder, graph)
+        if cache is None or source is None or self.provider.name != "CPUExecutionProvider":
+            return None
+        if source.weight_bytes < cache.min_weight_bytes:
+            return None
+        key = source.key({"version": self.sdk.__version__, "provider": self.provider.name})
+        # What can't be opened is dropped and made once more.
+        for _ in range(2):
+            path = cache.model(
+                key, source.optimized_bytes, lambda target: self._save(folder / graph.file, target)
+            )
+            if path is None:
+                return None
+            try:
+                return self._session(path, self._options(optimize=False))
+            except Exception as e:
+                cache.drop(key, first_line(e))
+        return None
+
+    def _save(self, path: Path, target: Path) -> None:
+        options = self._options()
+        options.optimized_model_filepath = str(target / MODEL_NAME)
+        for name, value in {
+            "optimized_model_external_initializers_file_name": WEIGHTS_NAME,
+            "optimized_model_external_initializers_min_size_in_bytes": str(_MAPPED_FROM_BYTES),
+            "disable_prepacking": "1",  # packed weights aren't saved, and this session never runs
+        }.items():
+            options.add_session_config_entry(f"session.{name}", value)
+        try:
+            self._session(path, options)
+        except Exception as e:
+            raise EngineError(first_line(e)) from e
+
+    def _session(self, path: Path, options: Any) -> Any:
+        chosen = {"device_id": str(self.number)} if self.provider.numbered else {}
+        names = [(self.provider.name, chosen), *((name, chosen) for name in self.provider.then)]
+        if self.provider.name != "CPUExecutionProvider":
+            names.append(("CPUExecutionProvider", {}))
+        # Without enable_fallback=False, a provider that fails is replaced by the CPU, unasked.
+        return self.sdk.InferenceSession(str(path), options, providers=names, enable_fallback=False)
+
+    def _options(self, *, optimize: bool = True) -> Any:
+        levels, options = self.sdk.GraphOptimizationLevel, self.sdk.SessionOptions()
+        options.graph_optimization_level = (
+            levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        )
+        # Every error is raised as well, and then told in one line.
+        options.log_severity_level = _FATAL
+        options.intra_op_num_threads = self.threads or 0
+        # ARENA
+        options.enable_cpu_mem_arena = False
+        # DirectML refuses to plan memory ahead.
+        options.enable_mem_pattern = self.provider.name != "DmlExecutionProvider"
+        return options

@@ -1,0 +1,287 @@
+"""Keeps the models that ONNX Runtime optimised for this machine, in the user's cache folder.
+
+ONNX Runtime converts fp16 weights to fp32, transposes and re-orders them whenever it opens a
+bundle's graph. What comes out fits one processor and keeps none of the weights' names, so that it
+has no place in a bundle. It is saved here instead, once: weights in a file that later sessions map
+into memory.
+
+FIGURES
+
+Knows no SDK: the engine builds and opens the models, this file keeps them. An entry is a folder
+named by a hash of all that it depends on. It appears whole or not at all, and two processes may
+make the same one at once. Trouble with the cache is logged as a warning and never an error: the
+engine then opens the bundle's own graph.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from runtimes.bundle import HashMemory, cache_folder
+from runtimes.errors import BundleError, UsageError, unknown_name
+from runtimes.manifest import File, Graph, read_manifest
+
+SWITCH = "LATEDGE_ORT_CACHE"
+"""Environment variable: "on" caches every model, "off" none; unset, those where it pays."""
+
+LIMIT = "LATEDGE_CACHE_MAX_GB"
+"""Environment variable: what the cache may hold, in GB of 10^9 bytes; 0 keeps nothing."""
+
+DEFAULT_LIMIT_GB = 20.0
+MIN_WEIGHT_BYTES = 64 * 2**20
+"""Smaller models load in less than 0.5 s without a cache."""
+
+MODEL_NAME = "model.onnx"
+WEIGHTS_NAME = "weights.bin"
+_ENTRY_NAME = "entry.json"
+_LAYOUT = 1
+_PARTIAL = ".partial-"
+_STALE_SECONDS = 24 * 3600
+_GROWTH = {"fp16": 2, "bf16": 2}
+
+_log = logging.getLogger("latedge")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    files: dict[str, File]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A bundle's graph, as far as its optimised form depends on it.
+
+    Attributes:
+        digests: SHA-256 of the graph and its weight files.
+        weight_bytes: size of the weight files.
+        optimized_bytes: about what the optimised model takes: its weights in fp32.
+    """
+
+    digests: tuple[str, ...]
+    weight_bytes: int
+    optimized_bytes: int
+
+    @classmethod
+    def read(cls, bundle: Path, graph: Graph) -> Source | None:
+        """What the manifest says of a graph; None where there is none or it doesn't list it."""
+        try:
+            files = read_manifest(bundle).files
+            found = [files[name] for name in (graph.file, *graph.weights)]
+        except (BundleError, KeyError):
+            return None
+        size = sum(file.size for file in found[1:])
+        grown = size * _GROWTH.get(graph.precision, 1)
+        return cls(tuple(file.sha256 for file in found), size, grown)
+
+    def key(self, options: Mapping[str, str]) -> str:
+        """The name of the entry: hex, of the source, this machine and the engine's options."""
+        parts = (_LAYOUT, self.digests, cpu_identity(), sorted(options.items()))
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+def cpu_identity(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """What tells this processor's kind from others: its brand and instruction sets.
+
+    Args:
+        cpuinfo: where Linux tells it. On systems without it the host's name stands in for the
+            instruction sets.
+    """
+    try:
+        first = cpuinfo.read_text(encoding="utf-8", errors="replace").strip().split("\n\n")[0]
+    except OSError:
+        return f"{platform.machine()} {platform.processor()} {platform.node()}"
+    lines = (line.partition(":") for line in first.splitlines())
+    told = {name.strip(): value.strip() for name, _, value in lines}
+    kept = ("vendor_id", "model name", "flags", "isa", "Features")
+    kept += ("CPU implementer", "CPU architecture", "CPU variant", "CPU part")
+    return f"{platform.machine()} {[told.get(name) for name in kept]}"
+
+
+@dataclass(frozen=True)
+class OrtCache:
+    """Entries of optimised models in a folder of bounded size.
+
+    Attributes:
+        folder: where they lie.
+        max_bytes: what all of them may take; the least recently used make room for a new one.
+        min_weight_bytes: models with less weights aren't cached.
+    """
+
+    folder: Path
+    max_bytes: int
+    min_weight_bytes: int
+
+    @classmethod
+    def from_environment(cls) -> OrtCache | None:
+        """The user's cache, or None where it is switched off.
+
+        Raises:
+            UsageError: an environment variable has a value that it can't have.
+        """
+        switch = os.environ.get(SWITCH) or "auto"
+        if switch not in ("auto", "on", "off"):
+            raise unknown_name(SWITCH, switch, ("on", "off"))
+        max_bytes = int(_limit_gb() * 1e9)
+        if switch == "off" or max_bytes == 0:
+            return None
+        smallest = 0 if switch == "on" else MIN_WEIGHT_BYTES
+        return cls(cache_folder() / "onnxruntime", max_bytes, smallest)
+
+    def model(self, key: str, size_bytes: int, build: Callable[[Path], None]) -> Path | None:
+        """The model file of an entry, made where there is none.
+
+        Args:
+            key: name of the entry.
+            size_bytes: about what it takes, to make room for it.
+            build: writes `MODEL_NAME` and `WEIGHTS_NAME` into the folder it is given.
+
+        Returns:
+            The path, or None where it can't be kept; a warning then says why.
+        """
+        entry = self.folder / key
+        if entry.exists() and not self._is_whole(entry):
+            self.drop(key, "altered or incomplete")
+            if entry.exists():
+                return None
+        if not entry.exists():
+            try:
+                self._make(entry, size_bytes, build)
+            # Whatever the engine or the disk says: the bundle's own graph can still be run.
+            except Exception as e:
+                _log.warning("no optimised model is kept in %s: %s", self.folder, e)
+                return None
+        with contextlib.suppress(OSError):
+            os.utime(entry / _ENTRY_NAME)
+        return entry / MODEL_NAME
+
+    def drop(self, key: str, reason: str) -> None:
+        """Removes an entry that turned out to be broken."""
+        _log.warning("dropping the optimised model %s: %s", self.folder / key, reason)
+        _remove(self.folder / key)
+
+    def _is_whole(self, entry: Path) -> bool:
+        memory = HashMemory.open()
+        try:
+            files = msgspec.json.decode((entry / _ENTRY_NAME).read_bytes(), type=_Entry).files
+            for name, file in files.items():
+                # The size first: a hash of gigabytes takes seconds.
+                if (entry / name).stat().st_size != file.size:
+                    return False
+                if memory.sha256(entry / name) != file.sha256:
+                    return False
+        except (OSError, BundleError, msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        memory.save()
+        return MODEL_NAME in files
+
+    def _make(self, entry: Path, size_bytes: int, build: Callable[[Path], None]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(size_bytes)
+        free = shutil.disk_usage(self.folder).free
+        if free < 2 * size_bytes:
+            raise OSError(f"it takes about {_gb(size_bytes)} of the {_gb(free)} free on the disk")
+        partial = Path(tempfile.mkdtemp(dir=self.folder, prefix=_PARTIAL))
+        try:
+            build(partial)
+            _seal(partial)
+            self._make_room(_size_bytes(partial))
+            _put(partial, entry)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Removes the least recently used entries until another of `size_bytes` fits.
+
+        Raises:
+            OSError: it is larger than the whole cache may be.
+        """
+        if size_bytes > self.max_bytes:
+            raise OSError(
+                f"it takes about {_gb(size_bytes)}, and {LIMIT} allows {_gb(self.max_bytes)}"
+            )
+        entries = sorted(self._entries(), key=_last_use)
+        taken = sum(map(_size_bytes, entries))
+        for entry in entries:
+            if taken + size_bytes <= self.max_bytes:
+                break
+            taken -= _size_bytes(entry)
+            _remove(entry)
+
+    def _entries(self) -> list[Path]:
+        """All entries. What was left behind by a process that was killed is removed."""
+        found: list[Path] = []
+        for path in self.folder.iterdir():
+            if not path.name.startswith(_PARTIAL):
+                found.append(path)
+            elif time.time() - _last_use(path) > _STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        return found
+
+
+def _limit_gb() -> float:
+    given = os.environ.get(LIMIT) or str(DEFAULT_LIMIT_GB)
+    try:
+        found = float(given)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise UsageError(f"{LIMIT} must be a number of gigabytes from 0, not {given!r}.")
+    return found
+
+
+def _seal(partial: Path) -> None:
+    """Brings the files to the disk and notes their sizes and hashes beside them."""
+    memory, files = HashMemory.open(), dict[str, File]()
+    for path in sorted(partial.iterdir()):
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+        files[path.name] = File(size=path.stat().st_size, sha256=memory.sha256(path))
+    (partial / _ENTRY_NAME).write_bytes(msgspec.json.encode(_Entry(files)))
+    memory.save()
+
+
+def _put(partial: Path, entry: Path) -> None:
+    try:
+        partial.rename(entry)
+    except OSError:
+        # Another process was faster: its entry is as good.
+        if not entry.exists():
+            raise
+
+
+def _remove(entry: Path) -> None:
+    """Takes an entry out of sight first, so that nobody finds half of it."""
+    with contextlib.suppress(OSError):
+        # Fails on Windows while a process has its files open: then it stays.
+        gone = Path(tempfile.mkdtemp(dir=entry.parent, prefix=_PARTIAL))
+        entry.rename(gone / entry.name)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _last_use(path: Path) -> float:
+    for candidate in (path / _ENTRY_NAME, path):
+        with contextlib.suppress(OSError):
+            return candidate.stat().st_mtime
+    return 0.0
+
+
+def _size_bytes(entry: Path) -> int:
+    with contextlib.suppress(OSError):
+        return sum(path.stat().st_size for path in entry.iterdir())
+    return 0
+
+
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB"

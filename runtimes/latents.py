@@ -1,0 +1,104 @@
+"""Sizes of latents, the checks of those a caller brings, and their way to the VAE decoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.bundle import Bundle
+from runtimes.checks import is_whole
+from runtimes.errors import BundleError, UsageError
+from runtimes.manifest import Graph, Latents
+
+MAX_PIXELS = 8192
+"""The longest side accepted. Attention at this size is far beyond any machine; a longer side is
+a slip of the keyboard."""
+
+
+def check_side(name: str, pixels: object, factor: int, built: int | None) -> int:
+    """Checks a picture's height or width.
+
+    Args:
+        name: "height" or "width".
+        pixels: what was asked.
+        factor: pixels per latent cell.
+        built: pixels that the graphs were built for, or None where they take any.
+
+    Raises:
+        UsageError: not a positive multiple of the factor, too long, or not what was built.
+    """
+    if not is_whole(pixels):
+        raise UsageError(f"{name} must be a whole number of pixels, not {pixels!r}.")
+    side = int(pixels)
+    if built is not None and side != built:
+        raise UsageError(f"{name} {side} can't be made: this bundle was built for {name} {built}.")
+    if not factor <= side <= MAX_PIXELS:
+        raise UsageError(f"{name} must be from {factor} to {MAX_PIXELS} pixels, not {side}.")
+    if side % factor:
+        below = side // factor * factor
+        raise UsageError(
+            f"{name} {side} is not a multiple of {factor}, the VAE's factor; "
+            f"nearest are {below} and {below + factor}."
+        )
+    return side
+
+
+def built_side(bundle: Bundle, name: Literal["height", "width"]) -> int | None:
+    """Height or width in pixels that a bundle's graphs were built for; None where they take any.
+
+    Raises:
+        BundleError: U-Net and VAE decoder were built for different ones.
+    """
+    axis = -2 if name == "height" else -1
+    unet = _latent_side(bundle.graph("unet"), "sample", axis)
+    decoder = _latent_side(bundle.graph("vae_decoder"), "latent_sample", axis)
+    built = {side for side in (unet, decoder) if side is not None}
+    if len(built) > 1:
+        raise BundleError(
+            f"{bundle.path}: the U-Net was built for a latent {name} of {unet}, the VAE decoder "
+            f"for {decoder}. Compile both for the same size."
+        )
+    return built.pop() * bundle.manifest.latents.vae_factor if built else None
+
+
+def _latent_side(graph: Graph, role: str, axis: int) -> int | None:
+    for port in graph.inputs:
+        if port.role == role and len(port.shape) == 4:
+            size = port.shape[axis]
+            return size if isinstance(size, int) else None
+    return None
+
+
+def latent_shape(space: Latents, count: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """The shape [count, channels, height / factor, width / factor] of the latents of pictures."""
+    return count, space.channels, height // space.vae_factor, width // space.vae_factor
+
+
+def check_latents(latents: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Checks latents that a caller brings, and copies them.
+
+    Args:
+        latents: unit normal noise, before the sampler's own scaling.
+        shape: what the settings ask for.
+
+    Raises:
+        UsageError: not an array of floats, of another shape, or not finite.
+    """
+    if not isinstance(latents, np.ndarray):
+        raise UsageError(f"latents must be a NumPy array, not {type(latents).__name__}.")
+    given: NDArray[np.generic] = latents  # pyright: ignore[reportUnknownVariableType]
+    if not np.issubdtype(given.dtype, np.floating):
+        raise UsageError(f"latents must be of a float type, not {given.dtype}.")
+    if given.shape != shape:
+        raise UsageError(f"latents have shape {given.shape}; the settings ask for {shape}.")
+    copied = given.astype(np.float32)
+    if not np.isfinite(copied).all():
+        raise UsageError("latents hold NaN or infinite values.")
+    return copied
+
+
+def to_decoder(latents: NDArray[np.float32], space: Latents) -> NDArray[np.float32]:
+    """Latents of unit variance, in the scale that the VAE decoder takes."""
+    return latents / np.float32(space.scaling_factor)

@@ -1,0 +1,72 @@
+"""What is written into a picture's file about how it was made."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from runtimes.settings import Settings
+
+SAMPLER_TITLES: dict[str, str] = {
+    "ddim": "DDIM",
+    "pndm": "PLMS",
+    "euler": "Euler",
+    "dpmpp-2m": "DPM++ 2M",
+}
+"""Sampler → the name under which other tools know it; for others, our own."""
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What made a picture, beside its settings.
+
+    Attributes:
+        bundle_sha256: of the bundle's manifest, which holds the hashes of all its files.
+        engine: the U-Net's engine and its version, such as "onnxruntime 1.32.0".
+        device: where it ran, as the engine names it.
+        threads: threads within an operation; None where the engine chose.
+        latedge_version: our own.
+    """
+
+    bundle_sha256: str
+    engine: str
+    device: str
+    threads: int | None
+    latedge_version: str
+
+
+def png_texts(settings: Settings, origin: Origin, index: int) -> dict[str, str]:
+    """The text chunks of one picture.
+
+    Args:
+        settings: of the call.
+        origin: of the pipeline.
+        index: of the picture in the call's result.
+
+    Returns:
+        `latedge`, a JSON object in ASCII, and `parameters`, the form that image viewers and other
+        tools read.
+    """
+    which = index // settings.num_images_per_prompt
+    prompt, negative = settings.prompt[which], settings.negative_prompt[which]
+    record = {**msgspec.to_builtins(settings), **msgspec.to_builtins(origin), "index": index}
+    record |= {"prompt": prompt, "negative_prompt": negative}
+    return {
+        "latedge": json.dumps(record, sort_keys=True),
+        "parameters": _parameters(settings, origin, prompt, negative),
+    }
+
+
+def _parameters(settings: Settings, origin: Origin, prompt: str, negative: str) -> str:
+    fields = {
+        "Steps": settings.num_inference_steps,
+        "Sampler": SAMPLER_TITLES.get(settings.sampler, settings.sampler),
+        **({"Schedule type": "Karras"} if settings.karras else {}),
+        "CFG scale": f"{settings.guidance_scale:g}",
+        "Seed": settings.seed,
+        "Size": f"{settings.width}x{settings.height}",
+        "Model hash": origin.bundle_sha256[:10],
+        "Version": f"latedge {origin.latedge_version}",
+    }
+    lines = [prompt, *([f"Negative prompt: {negative}"] if negative and settings.guided else [])]
+    return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in fields.items())])

@@ -1,0 +1,237 @@
+"""The verbs `generate` and `inspect` from the command line."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import latedge
+from runtimes.cli import peak_rss_bytes
+from runtimes.engine import Array
+from runtimes.pipeline import Pipeline
+from tests.runtimes import fakes
+from tests.runtimes.fakes import FakeEngine
+
+Write = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
+
+
+def pixels(path: Path) -> Array:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# --- generate
+
+
+def test_picture_is_the_pipelines(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> None:
+    bundle, output = fake_bundle(), tmp_path / "x.png"
+    flags = "--steps 3 --guidance-scale 5 --negative-prompt blue --seed 4 --sampler dpmpp-2m"
+    flags += " --karras --height 16 --width 40"
+    status = latedge.main(
+        ["generate", str(bundle), "a red circle", "-o", str(output), *flags.split()]
+    )
+    shown = capsys.readouterr()
+    assert (status, shown.err) == (0, "")
+    assert shown.out.startswith(
+        f"{output}: 40×16, 3 steps of dpmpp-2m with Karras sigmas, guidance 5, seed 4, "
+    )
+    assert shown.out.count("\n") == 1
+    with Pipeline.open(bundle) as pipe:
+        expected = pipe(
+            "a red circle",
+            "blue",
+            num_inference_steps=3,
+            guidance_scale=5,
+            seed=4,
+            sampler="dpmpp-2m",
+            karras=True,
+            height=16,
+            width=40,
+        )
+    assert isinstance(expected.images, list)
+    np.testing.assert_array_equal(pixels(output), np.asarray(expected.images[0]))
+
+
+def test_json_tells_all(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> None:
+    command = ["generate", str(fake_bundle()), "x", "-o", str(tmp_path / "x.png"), "--json"]
+    assert latedge.main([*command, "--num-images", "2", "--device", "npu", "--threads", "3"]) == 0
+    shown = capsys.readouterr()
+    found = json.loads(shown.out)
+    assert shown.err == ""
+    assert found["paths"] == [str(tmp_path / "x-0.png"), str(tmp_path / "x-1.png")]
+    assert found["seed"] == found["settings"]["seed"]
+    assert 0 <= found["seed"] < 2**32
+    assert found["settings"]["prompt"] == ["x"]
+    assert (found["origin"]["device"], found["origin"]["threads"]) == ("npu", 3)
+    assert len(found["timings_ms"]["unet"]) == 4
+    assert found["timings_ms"]["total"] > sum(found["timings_ms"]["unet"])
+    assert found["peak_rss_bytes"] > 20_000_000
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["x-0.png", "x-1.png"]
+
+
+def test_existing_pictures_are_replaced(fake_bundle: Write, tmp_path: Path) -> None:
+    output = tmp_path / "x.png"
+    output.write_bytes(b"old")
+    assert latedge.main(["generate", str(fake_bundle()), "x", "-o", str(output)]) == 0
+    assert pixels(output).shape == (32, 24, 3)
+
+
+def test_long_prompts_are_one_line_of_warning(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    prompt = "a" * 10_000
+    command = ["generate", str(fake_bundle()), prompt, "-o", str(tmp_path / "x.png")]
+    assert latedge.main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: a prompt has more than 77 tokens; its end was dropped: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "line"),
+    [
+        (["--steps", "0"], 2, "num_inference_steps must be a whole number from 1 to 1000, not 0."),
+        (["--sampler", "eulr"], 2, "Did you mean 'euler'?"),
+        (["--height", "515"], 2, "height 515 is not a multiple of 8, the VAE's factor; nearest"),
+        (["--steps", "many"], 2, "Invalid value for '--steps'"),
+        (["--threads", "0"], 2, "threads must be a whole number from 1 to 4096, not 0."),
+        (["--num-images", "0"], 2, "num_images_per_prompt must be a whole number from 1"),
+        (["--guidance-scale", "nan"], 2, "guidance_scale must be a finite number, not nan."),
+        (["--seed", "99999999999999999999"], 2, "seed must be a whole number from"),
+        (["--colour"], 2, "No such option: --colour"),
+    ],
+)
+def test_wrong_flags_are_refused_before_an_engine_is_loaded(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture, flags: list[str], status: int, line: str
+) -> None:
+    output = tmp_path / "x.png"
+    command = ["generate", str(fake_bundle()), "x", "-o", str(output), *flags]
+    assert latedge.main(command) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert line in shown.err
+    assert shown.err.count("\n") == 1
+    assert FakeEngine.made == []
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [("x.jpg", "x.jpg must end in .png."), ("none/x.png", "does not exist.")],
+)
+def test_wrong_places_are_refused_before_an_engine_is_loaded(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture, output: str, line: str
+) -> None:
+    assert latedge.main(["generate", str(fake_bundle()), "x", "-o", str(tmp_path / output)]) == 2
+    assert line in capsys.readouterr().err
+    assert FakeEngine.made == []
+
+
+def test_missing_bundle(tmp_path: Path, capsys: Capture) -> None:
+    missing = tmp_path / "missing"
+    assert latedge.main(["generate", str(missing), "x", "-o", "x.png"]) == 1
+    line = f"error: no bundle at {missing}: not a folder. Make one with `latedge export`.\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "{output}: No space left on device."),
+        (KeyboardInterrupt(), "interrupted; nothing half-written is left."),
+    ],
+)
+def test_faults_while_writing_leave_nothing(
+    fake_bundle: Write,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: BaseException,
+    line: str,
+) -> None:
+    output = tmp_path / "x.png"
+    command = ["generate", str(fake_bundle()), "x", "-o", str(output)]
+
+    def fail(_: Path, data: bytes) -> None:
+        raise fault
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    before = sorted(tmp_path.iterdir())
+    assert latedge.main(command) == 1
+    assert capsys.readouterr().err == f"error: {line.format(output=output)}\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_interrupting_a_step_frees_the_engines(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> Mapping[str, Array]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fakes, "predict", interrupt)
+    assert latedge.main(["generate", str(fake_bundle()), "x", "-o", str(tmp_path / "x.png")]) == 1
+    assert capsys.readouterr().err == "error: interrupted; nothing half-written is left.\n"
+    assert [engine.closed for engine in FakeEngine.made] == [True] * 3
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_peak_memory_is_in_bytes() -> None:
+    held = np.ones(50_000_000, np.uint8)
+    assert held.size < (peak_rss_bytes() or 0) < 2**40
+
+
+# --- inspect
+
+
+def test_inspect_as_json(fake_bundle: Write, capsys: Capture) -> None:
+    bundle = fake_bundle()
+    assert latedge.main(["inspect", str(bundle), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["family"] == "sd1"
+    assert found["engines"] == ["fake"]
+    assert found["defaults"]["num_inference_steps"] == 4
+    port = found["components"]["unet"]["graphs"]["model"]["inputs"][0]
+    assert port == {
+        "role": "sample",
+        "name": "sample",
+        "dtype": "float32",
+        "shape": ["batch", 4, "height", "width"],
+    }
+    assert found["size_bytes"] == sum(
+        path.stat().st_size for path in bundle.rglob("*.*") if path.name != "latedge.json"
+    )
+
+
+def test_inspect_for_people(
+    fake_bundle: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert latedge.main(["inspect", str(fake_bundle(batch=2))]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    for text in (
+        "sd1, schema 1.0",
+        "text-to-image",
+        "24×32, 4 steps of ddim, guidance 7.5",
+        "4 channels, 8 pixels a cell, scaled by 0.5",
+        "→ encoder_hidden_states float32 [2, sequence, 4]",
+        "← out_sample float32 [2, 4, height, width]",
+    ):
+        assert text in shown.out, text
+
+
+def test_inspect_refuses_altered_bundles(fake_bundle: Write, capsys: Capture) -> None:
+    bundle = fake_bundle()
+    (bundle / "unet/model.fake").write_text("TENU", encoding="utf-8")
+    assert latedge.main(["inspect", str(bundle)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"error: {bundle}/unet/model.fake is altered")

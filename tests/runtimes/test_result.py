@@ -1,0 +1,129 @@
+"""Pictures on disk: where they are put and what they say about themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from runtimes.errors import UsageError
+from runtimes.pipeline import Pipeline
+from runtimes.result import picture_paths
+
+Write = Callable[..., Path]
+
+
+def texts(path: Path) -> dict[str, str]:
+    with Image.open(path) as image:
+        assert isinstance(image, PngImageFile)
+        return {name: str(text) for name, text in image.text.items()}
+
+
+def test_one_picture_is_written_at_the_path(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe("a red circle", seed=0)
+    assert result.save(tmp_path / "x.png") == [tmp_path / "x.png"]
+    assert isinstance(result.images, list)
+    with Image.open(tmp_path / "x.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(result.images[0]))
+
+
+def test_several_pictures_are_numbered(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe(["red", "blue"], seed=0, num_images_per_prompt=2)
+    paths = result.save(str(tmp_path / "x.y.png"))
+    assert [path.name for path in paths] == [f"x.y-{i}.png" for i in range(4)]
+    records = [json.loads(texts(path)["latedge"]) for path in paths]
+    assert [record["index"] for record in records] == [0, 1, 2, 3]
+    assert [record["prompt"] for record in records] == ["red", "red", "blue", "blue"]
+
+
+def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle(), device="npu", threads=2) as pipe:
+        result = pipe(
+            "a red ● circle", "blue", seed=7, sampler="dpmpp-2m", karras=True, guidance_scale=5
+        )
+    found = texts(result.save(tmp_path / "x.png")[0])
+    assert found["latedge"].isascii()
+    assert json.loads(found["latedge"]) == {
+        "prompt": "a red ● circle",
+        "negative_prompt": "blue",
+        "num_inference_steps": 4,
+        "guidance_scale": 5.0,
+        "seed": 7,
+        "sampler": "dpmpp-2m",
+        "karras": True,
+        "height": 32,
+        "width": 24,
+        "num_images_per_prompt": 1,
+        "index": 0,
+        "bundle_sha256": result.origin.bundle_sha256,
+        "engine": "fake 1.2.3",
+        "device": "npu",
+        "threads": 2,
+        "latedge_version": result.origin.latedge_version,
+    }
+    assert found["parameters"].splitlines() == [
+        "a red ● circle",
+        "Negative prompt: blue",
+        "Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 5, Seed: 7, Size: 24x32, "
+        f"Model hash: {result.origin.bundle_sha256[:10]}, "
+        f"Version: latedge {result.origin.latedge_version}",
+    ]
+
+
+def test_settings_of_a_picture_make_it_again(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        first = pipe("a red circle", "blue", sampler="euler", karras=True)
+        said = json.loads(texts(first.save(tmp_path / "x.png")[0])["latedge"])
+        names = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")
+        names += ("sampler", "karras", "height", "width", "num_images_per_prompt")
+        again = pipe(**{name: said[name] for name in names})
+    np.testing.assert_array_equal(first.latents, again.latents)
+
+
+def test_unused_negative_prompts_are_not_told_to_other_tools(
+    fake_bundle: Write, tmp_path: Path
+) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe("red", "blue", seed=0, guidance_scale=1)
+    found = texts(result.save(tmp_path / "x.png")[0])
+    assert "blue" not in found["parameters"]
+    assert json.loads(found["latedge"])["negative_prompt"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("x.jpg", "pictures are written as PNG: .*x.jpg must end in .png."),
+        ("x", "pictures are written as PNG: .*x must end in .png."),
+        ("none/x.png", "x.png can't be written: the folder .*none does not exist."),
+        ("folder.png", "folder.png can't be written: a folder is there."),
+    ],
+)
+def test_bad_places_are_refused(tmp_path: Path, path: str, message: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UsageError, match=message):
+        picture_paths(tmp_path / path, 1)
+
+
+def test_places_of_several_are_checked_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "x-1.png").mkdir()
+    with pytest.raises(UsageError, match=r"x-1\.png can't be written: a folder is there\."):
+        picture_paths(tmp_path / "x.png", 3)
+
+
+def test_endings_may_be_of_either_case(tmp_path: Path) -> None:
+    assert picture_paths(tmp_path / "X.PNG", 1) == [tmp_path / "X.PNG"]
+
+
+def test_only_pillow_images_are_saved(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe("x", seed=0, output_type="np")
+    with pytest.raises(UsageError, match='only pictures of output_type "pil" can be saved'):
+        result.save(tmp_path / "x.png")
