@@ -121,7 +121,8 @@ def _write_tables(folder: Path, model: Model) -> None:
     import diffusers
 
     scheduler_class, scheduler_config = model.scheduler
-    getattr(diffusers, scheduler_class)(**scheduler_config).save_config(folder / "scheduler")
+    scheduler = getattr(diffusers, scheduler_class).from_config(scheduler_config)
+    scheduler.save_config(folder / "scheduler")
     for name, tokenizer in model.tokenizers.items():
         (folder / name).mkdir()
         write_tokenizer(folder / name, tokenizer.size, tokenizer.pad_token)

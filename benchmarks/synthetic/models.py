@@ -73,7 +73,8 @@ _SD_BETAS: Config = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-_PNDM = ("PNDMScheduler", {**_SD_BETAS, "skip_prk_steps": True})
+# clip_sample is not PNDM's, but SD 1.5 ships it: DDIM made from the same file clips without it.
+_PNDM = ("PNDMScheduler", {**_SD_BETAS, "skip_prk_steps": True, "clip_sample": False})
 _DDIM = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False})
 _DDIM_V = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False, "prediction_type": "v_prediction"})
 

