@@ -23,7 +23,7 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 """Base dependencies that `import latedge` leaves alone too: each is imported on use."""
 
 SDK_FILES: dict[str, frozenset[str]] = {
-    "onnxruntime": frozenset({"runtimes/engines/ort.py", "exporter/targets/ort.py"}),
+    "onnxruntime": frozenset({"runtimes/engines/ort.py"}),
     "openvino": frozenset({"runtimes/engines/ov.py", "exporter/targets/ov.py"}),
 }
 """SDK → its engine and target files, the only ones that import it."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import IdentityEliminationPass
 
 from exporter.passes.constants import array_of
 from exporter.passes.shapes import Sizes, sizes_of
@@ -20,16 +19,25 @@ def drop_no_ops(model: ir.Model) -> ir.Model:
     for node in list(model.graph):
         rule = _RULES.get(node.op_type) if node.domain == "" else None
         if rule is not None and rule(node):
-            _make_identity(model.graph, node)
-    return IdentityEliminationPass()(model).model
+            _bypass(model.graph, node)
+    return model
 
 
-def _make_identity(graph: ir.Graph, node: ir.Node) -> None:
-    identity = ir.node("Identity", node.inputs[:1], name=node.name)
-    identity.outputs[0].name = node.outputs[0].name
-    ir.convenience.replace_nodes_and_values(
-        graph, node, [node], [identity], node.outputs, identity.outputs
-    )
+def _bypass(graph: ir.Graph, node: ir.Node) -> None:
+    """Gives a node's users its input; an output of the graph keeps its name and declared shape."""
+    source, output = node.inputs[0], node.outputs[0]
+    assert source is not None
+    if output.is_graph_output():
+        if source.is_graph_input() or source.is_initializer() or source.is_graph_output():
+            return  # a value has one name: the node is needed for the second
+        source.name, source.shape = output.name, output.shape
+    ir.convenience.replace_all_uses_with(output, source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _is_identity(node: ir.Node) -> bool:
+    del node
+    return True
 
 
 def _by_one(node: ir.Node) -> bool:
@@ -72,6 +80,7 @@ _RULES: dict[str, Callable[[ir.Node], bool]] = {
     "Cast": _same_type,
     "Div": _by_one,
     "Expand": _same_shape,
+    "Identity": _is_identity,
     "Mul": _by_one,
     "Reshape": _same_shape,
     "Slice": _whole_slice,

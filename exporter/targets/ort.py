@@ -20,6 +20,7 @@ from exporter.targets import Compiled, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
 from exporter.weights import Planned, read_header, stream
 from runtimes.bundle import Bundle
+from runtimes.engines.ort import PROVIDERS, import_onnxruntime
 from runtimes.errors import EngineError
 from runtimes.manifest import Component, Graph
 
@@ -103,10 +104,10 @@ class LoweredSession:
     device = "cpu"
 
     def __init__(self, folder: Path, graph: Graph, model: ir.Model) -> None:
-        import onnxruntime as ort
-
+        ort = import_onnxruntime(PROVIDERS["cpu"])
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # as the engine: peaks by half as high
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder)
         )

@@ -94,7 +94,7 @@ class OrtEngine:
         self.graph, self.device = graph, device.lower()
         name, number = _parse(self.device)
         check_threads(threads)
-        sdk = _import(PROVIDERS[name])
+        sdk = import_onnxruntime(PROVIDERS[name])
         self.version = f"onnxruntime {sdk.__version__}"
         loader = _Loader(sdk, PROVIDERS[name], number, threads)
         loader.check_provider(self.device)
@@ -142,7 +142,12 @@ def _parse(device: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _import(provider: Provider) -> ModuleType:
+def import_onnxruntime(provider: Provider) -> ModuleType:
+    """Imports ONNX Runtime for a provider: quiet, and without its usage data.
+
+    Raises:
+        EngineError: it isn't installed; says how to.
+    """
     # Its official builds send usage data over the network unless this is set before they load.
     # What the user set is left as it is.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -85,3 +85,11 @@ def test_an_input_that_is_an_output_keeps_its_identity_node() -> None:
         g (float[b, 4] x) => (float[b, 4] y) { y = Identity (x) }""")
     infer_shapes(model)
     assert [node.op_type for node in drop_no_ops(model).graph] == ["Identity"]
+
+
+def test_an_output_that_is_another_output_keeps_its_identity_node() -> None:
+    model = ir.from_onnx_text("""<ir_version: 10, opset_import: ["": 23]>
+        g (float[b, 4] x) => (float[b, 4] y, float[b, 4] z) { y = Relu (x) z = Identity (y) }""")
+    infer_shapes(model)
+    assert [node.op_type for node in drop_no_ops(model).graph] == ["Relu", "Identity"]
+    assert [value.name for value in model.graph.outputs] == ["y", "z"]
