@@ -72,7 +72,8 @@ def run_all() -> list[Run]:
         compile_ = ["compile", PORTABLE, "--target", target, "--force"]
         runs.append(run(f"compile, {target}", compile_, bundle))
     for target, bundle in COMPILED.items():
-        generate = ["generate", bundle, PROMPT, "--steps", "20", "--seed", "0"]
+        generate = ["generate", bundle, PROMPT, "--steps", "20", "--guidance-scale", "2"]
+        generate += ["--seed", "0"]
         runs.append(run(f"generate, {target}", generate, DEMO / f"{target}.png"))
     return runs
 

@@ -92,5 +92,6 @@ class _Flat(torch.nn.Module):
 
 def text_config(config: Config) -> CLIPTextConfig:
     """The text config with scaled-dot-product attention, whatever the file says."""
-    fields = {key: value for key, value in config.items() if not key.startswith("_")}
-    return CLIPTextConfig(**{**fields, "attn_implementation": "sdpa"})
+    fields: dict[str, Any] = {k: v for k, v in config.items() if not k.startswith("_")}
+    fields["attn_implementation"] = "sdpa"
+    return CLIPTextConfig(**fields)

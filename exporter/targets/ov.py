@@ -8,6 +8,7 @@ is not used: it rounds every constant, the frequencies of the time embedding too
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class OpenVino:
             for key, constant in weights.items():
                 _store_in_half(key, constant)
             weights = _weights(model, tensors)
+        _name_anew(model)
         path = folder / name / GRAPH_NAME
         ov.save_model(model, path, compress_to_fp16=False)
         _mark_decompression(path, {_conversion(key) for key in weights})
@@ -106,6 +108,14 @@ def _store_in_half(key: str, constant: Any) -> None:
     widened.set_friendly_name(_conversion(key))
     for user in users:
         user.replace_source_output(widened.output(0))
+
+
+def _name_anew(model: ov.Model) -> None:
+    """Gives nodes that OpenVINO numbered within its process numbers of the model's own order."""
+    for index, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{kind}.{index}")
 
 
 def _conversion(key: str) -> str:

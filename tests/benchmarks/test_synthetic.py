@@ -339,10 +339,10 @@ def test_shards_hold_the_same_weights(make: Make, component: str) -> None:
 def test_an_existing_folder_is_refused_and_replaced_with_force(make: Make, tmp_path: Path) -> None:
     output = tmp_path / "model"
     output.mkdir()
-    (output / "mine.txt").write_text("keep")
+    (output / "model_index.json").write_text("an older one")
     with pytest.raises(UsageError, match="exists; give another place, or --force"):
         synthesize("tiny-sd15", output)
-    assert [file.name for file in output.iterdir()] == ["mine.txt"]
+    assert [file.name for file in output.iterdir()] == ["model_index.json"]
     synthesize("tiny-sd15", output, force=True)
     assert digests(output) == digests(make("tiny-sd15"))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
