@@ -22,7 +22,7 @@ from PIL import Image
 
 DEMO = Path("demo")
 MODEL = "benchmarks/shapes/model"
-PROMPT = "a large red circle above a small blue square on a white background"
+PROMPT = "a large red circle in the top left on a white background"
 PORTABLE = DEMO / "shapes.bundle"
 COMPILED = {"onnxruntime": DEMO / "shapes.ort", "openvino": DEMO / "shapes.ov"}
 LATEDGE = Path(sys.executable).with_name("latedge")
