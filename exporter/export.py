@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -128,6 +129,11 @@ def _check_options(config: ExportConfig) -> None:
         raise unknown_name("dtype", config.dtype, DTYPES)
     if config.verify not in VERIFY:
         raise unknown_name("verification", config.verify, VERIFY)
+    if config.verify == "components" and find_spec("onnxruntime") is None:
+        raise UsageError(
+            "verification runs ONNX Runtime, which is not installed: "
+            'pip install "latedge[onnxruntime]", or skip it with --verify none.'
+        )
     if config.components is not None and not config.components:
         raise UsageError("no components were asked for; name at least one.")
 

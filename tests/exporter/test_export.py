@@ -181,6 +181,14 @@ def test_wrong_options_are_refused(
         export(tiny_sd15, tmp_path / "b", **options)  # pyright: ignore[reportArgumentType]
 
 
+def test_missing_engine_is_told_before_slow_work(
+    tiny_sd15: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export_module, "find_spec", lambda _name: None)
+    with pytest.raises(UsageError, match=r"pip install .latedge\[onnxruntime\]., or skip it"):
+        export(tiny_sd15, tmp_path / "b")
+
+
 def test_existing_output_is_refused_before_slow_work(tiny_sd15: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists; give another place"):
         export(tiny_sd15, tmp_path)
