@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from exporter.components.vae import vae_factor
 from exporter.families import Recognised
 from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
@@ -215,7 +216,7 @@ def _manifest(
     family, configs = recognised.family, recognised.configs
     scheduler = read_json(source.scheduler_path)
     vae = configs.get("vae", {})
-    factor = 2 ** (len(vae.get("block_out_channels", (0, 0, 0, 0))) - 1)
+    factor = vae_factor(vae) if "block_out_channels" in vae else 8
     size = int(configs["unet"].get("sample_size") or 64) * factor
     channels = int(configs["unet"]["in_channels"])
     return Manifest(

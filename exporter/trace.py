@@ -8,7 +8,6 @@ and have no values yet; `exporter.portable` binds them to a weight file.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -19,6 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from exporter.components.base import Component, Config
+from exporter.passes.naming import MODULE_KEY
 from runtimes.manifest import Port
 
 OPSET = 23
@@ -26,9 +26,6 @@ OPSET = 23
 
 IR_VERSION = 10
 """The newest that every target reads."""
-
-MODULE_KEY = "latedge.module"
-"""Node metadata: the path of the torch module that a node comes from."""
 
 _TORCH_DTYPE = {"float32": torch.float32, "int64": torch.int64}
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
@@ -148,10 +145,3 @@ def _name_axes(model: ir.Model, ports: tuple[Port, ...]) -> None:
     for value in (*model.graph.inputs, *model.graph.outputs):
         assert value.name is not None
         value.shape = ir.Shape(boundary[value.name].shape)
-
-
-def parameter_count(config: Config, component: Component) -> int:
-    """Parameters of the component's network, counted on the meta device."""
-    with torch.device("meta"):
-        network = component.build(config)
-    return sum(math.prod(p.shape) for p in network.parameters())
