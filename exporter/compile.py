@@ -12,7 +12,8 @@ from exporter.errors import CompileError
 from exporter.progress import Progress, silent
 from exporter.staged_files import copy_file, list_files, write_manifest
 from exporter.staging import check_free, check_room, staged
-from exporter.targets import load_target
+from exporter.targets import GENAI, LAYOUTS, layout_target
+from exporter.targets.genai import check_genai, write_tokenizers
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Defaults, Manifest, Provenance
@@ -33,6 +34,7 @@ class CompileConfig:
         batch: what the U-Net takes in one call: 2 for both guidance halves of a picture at once,
             1 for one after the other; None leaves the batch free.
         force: replace an existing output.
+        layout: "optimum", or "genai" for what OpenVINO GenAI opens.
     """
 
     target: str
@@ -41,6 +43,7 @@ class CompileConfig:
     width: int | None = None
     batch: int | None = None
     force: bool = False
+    layout: str = "optimum"
 
 
 def compile(  # the verb's name, which design gives to the Python call as well
@@ -53,6 +56,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     width: int | None = None,
     batch: int | None = None,
     force: bool = False,
+    layout: str = "optimum",
     progress: Progress = silent,
 ) -> Manifest:
     """Compiles a portable bundle for a target.
@@ -66,6 +70,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
         width: see `CompileConfig`.
         batch: see `CompileConfig`.
         force: replace an existing output.
+        layout: see `CompileConfig`.
         progress: called with lines on what is done.
 
     Returns:
@@ -76,14 +81,16 @@ def compile(  # the verb's name, which design gives to the Python call as well
         BundleError: the bundle is damaged.
         CompileError: it is compiled already, or the target can't take it.
     """
-    config = CompileConfig(target, precision, height, width, batch, force)
-    compiler = load_target(target)
+    config = CompileConfig(target, precision, height, width, batch, force, layout)
+    compiler = layout_target(layout, target)
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
     check_free(Path(output), force=force)
     opened = open_bundle(bundle)
     _check(opened, config)
+    if layout == GENAI:
+        check_genai(opened, batch=batch)
     # Weights may be widened from fp16; graphs are small beside them.
     check_room(Path(output).parent, opened.size_bytes() * (2 if chosen == "fp32" else 1))
     with staged(Path(output), force=force) as folder:
@@ -98,6 +105,8 @@ def compile(  # the verb's name, which design gives to the Python call as well
             hashes |= compiled.hashes
             progress(f"{name}: compiled for {target}, {chosen}")
         _copy_texts(opened, folder)
+        if layout == GENAI:
+            write_tokenizers(opened, folder)
         manifest = msgspec.structs.replace(
             opened.manifest,
             target=target,
@@ -179,6 +188,7 @@ def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Pr
         "height": config.height,
         "width": config.width,
         "batch": config.batch,
+        "layout": None if config.layout == LAYOUTS[0] else config.layout,
     }
     options = {key: str(value) for key, value in given.items() if value is not None}
     provenance = manifest.provenance
