@@ -13,7 +13,6 @@ from exporter.progress import Progress, silent
 from exporter.staged_files import copy_file, list_files, write_manifest
 from exporter.staging import check_free, check_room, staged
 from exporter.targets import GENAI, LAYOUTS, layout_target
-from exporter.targets.genai import check_genai, write_tokenizers
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Defaults, Manifest, Provenance
@@ -89,8 +88,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     check_free(Path(output), force=force)
     opened = open_bundle(bundle)
     _check(opened, config)
-    if layout == GENAI:
-        check_genai(opened, batch=batch)
+    _check_layout(opened, config)
     # Weights may be widened from fp16; graphs are small beside them.
     check_room(Path(output).parent, opened.size_bytes() * (2 if chosen == "fp32" else 1))
     with staged(Path(output), force=force) as folder:
@@ -105,8 +103,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
             hashes |= compiled.hashes
             progress(f"{name}: compiled for {target}, {chosen}")
         _copy_texts(opened, folder)
-        if layout == GENAI:
-            write_tokenizers(opened, folder)
+        _add_layout(opened, folder, config)
         manifest = msgspec.structs.replace(
             opened.manifest,
             target=target,
@@ -138,6 +135,21 @@ def _check(bundle: Bundle, config: CompileConfig) -> None:
             )
     if config.batch is not None and config.batch < 1:
         raise UsageError(f"batch {config.batch} is not positive; 1 or 2 are usual.")
+
+
+def _check_layout(bundle: Bundle, config: CompileConfig) -> None:
+    if config.layout == GENAI:
+        from exporter.targets.genai import check_genai
+
+        check_genai(bundle, batch=config.batch)
+
+
+def _add_layout(bundle: Bundle, folder: Path, config: CompileConfig) -> None:
+    """Writes what the layout has beside the components, once the texts are there."""
+    if config.layout == GENAI:
+        from exporter.targets.genai import write_tokenizers
+
+        write_tokenizers(bundle, folder)
 
 
 def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:

@@ -99,7 +99,7 @@ def layout_target(layout: str, target: str) -> Target:
         raise UsageError(f"layout 'genai' is OpenVINO GenAI's: --target openvino, not {target}.")
     from exporter.targets.genai import GenAI
 
-    return GenAI()
+    return cast("Target", GenAI())
 
 
 def fixed_ports(ports: tuple[Port, ...], sizes: Mapping[str, int]) -> tuple[Port, ...]:

@@ -7,6 +7,7 @@ a model beside its files, `openvino_tokenizer.xml`, which the package openvino-t
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,11 +93,10 @@ def write_tokenizers(bundle: Bundle, folder: Path) -> None:
 
 
 def _converted(folder: Path) -> ov.Model:
-    from openvino_tokenizers import convert_tokenizer
     from transformers import CLIPTokenizer
 
-    tokenizer: Any = CLIPTokenizer.from_pretrained(folder)
-    model = convert_tokenizer(tokenizer, with_detokenizer=False)
+    convert = import_module(PACKAGE).convert_tokenizer
+    model: Any = convert(CLIPTokenizer.from_pretrained(folder), with_detokenizer=False)
     _number_anew(model)
     return model
 
