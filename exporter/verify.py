@@ -31,6 +31,7 @@ from exporter.source import open_source
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
+from runtimes.component import as_fed
 from runtimes.engine import Engine, load_engine_class
 from runtimes.errors import BundleError
 from runtimes.manifest import MANIFEST_NAME, Graph, Manifest
@@ -146,7 +147,8 @@ def _compare_component(folder: Path, graph: Graph, samples: list[Sample]) -> dic
     pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
     try:
         for sample in samples:
-            found = run_batched(engine, sample.feeds, names)
+            feeds = {port.name: as_fed(sample.feeds[port.name], port) for port in graph.inputs}
+            found = run_batched(engine, feeds, names)
             for name in names:
                 pairs[name].append((sample.outputs[name], found[name]))
     finally:

@@ -24,12 +24,20 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 
 SDK_FILES: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"runtimes/engines/ort.py"}),
-    "openvino": frozenset({"runtimes/engines/ov.py", "exporter/targets/ov.py"}),
+    "openvino": frozenset(
+        {
+            "runtimes/engines/ov.py",
+            "exporter/targets/ov.py",
+            "exporter/targets/genai.py",
+            "benchmarks/interop/draw_genai.py",
+        }
+    ),
 }
-"""SDK → its engine and target files, the only ones that import it."""
+"""SDK → its engine and target files, the only ones that import it, and what runs a peer on it."""
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/interop/draw_diffusers.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",
         "benchmarks/shapes/latent_scale.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -12,6 +13,9 @@ from openvino import PartialShape, Type, opset13
 from runtimes.errors import BundleError
 from runtimes.manifest import Port
 from runtimes.optimum.openvino_ir import read_openvino
+
+Build: Any = ov.Model
+"""Untyped: the library's annotations refuse its own constructor's arguments."""
 
 AXES = {"x": ("batch", "width")}
 
@@ -23,7 +27,7 @@ def write(path: Path, dtype: type[np.generic] = np.float32, kind: Type = Type.f3
     weight = opset13.convert(opset13.constant(np.ones((3, 5), dtype)), "f32")
     product = opset13.matmul(opset13.convert(x, "f32"), weight, False, False)
     product.output(0).set_names({"y"})
-    model = ov.Model([product], [x], "m")
+    model = Build([product], [x], "m")
     model.set_rt_info("2.2.0", ["optimum", "optimum_intel_version"])
     ov.save_model(model, path, compress_to_fp16=False)
     return path
