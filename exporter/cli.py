@@ -84,15 +84,24 @@ def verify(
         Path | None,
         typer.Option(help="Source model or portable bundle whose weights torch takes."),
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate", help="Look for the first departing node also where a component passes."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hash every file of a bundle and compare its components with torch."""
+    """Hash every file of a bundle and compare its components with torch.
+
+    Where a component departs from torch, the first node that does is looked for and named.
+    """
     import msgspec
 
     from exporter.report import require_parity
     from exporter.verify import verify as run
 
-    report = run(bundle, against=against, progress=_tell)
+    report = run(bundle, against=against, locate=locate, progress=_tell)
     if as_json:
         print(msgspec.json.encode(report).decode())
     require_parity(report)

@@ -7,11 +7,15 @@ other, torch before the engine, so that one network is in memory at a time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from exporter.components import component as load_component
+from exporter.locate import find_in_bundle
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
 from exporter.reference import Carried, Sample, run_reference
@@ -40,14 +44,18 @@ def verify(
     bundle: Path | str,
     *,
     against: Path | str | None = None,
+    locate: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Hashes every file of a bundle and compares its components with torch.
+
+    Where a component misses its threshold, the first node that departs from torch is looked for.
 
     Args:
         bundle: a portable or compiled bundle.
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
+        locate: look for a departing node in every component, also in those that pass.
         progress: called with lines on what is done.
 
     Raises:
@@ -56,11 +64,18 @@ def verify(
     """
     opened = open_bundle(bundle, full=True)
     prepared = _references(opened, None if against is None else Path(against))
-    return verify_components(opened.path, opened.manifest, prepared, progress)
+    return verify_components(
+        opened.path, opened.manifest, prepared, locate=locate, progress=progress
+    )
 
 
 def verify_components(
-    folder: Path, manifest: Manifest, prepared: Mapping[str, Prepared], progress: Progress
+    folder: Path,
+    manifest: Manifest,
+    prepared: Mapping[str, Prepared],
+    *,
+    locate: bool = False,
+    progress: Progress,
 ) -> Report:
     """Compares the graphs of a bundle, which may be staged still, with torch.
 
@@ -69,13 +84,14 @@ def verify_components(
         manifest: its manifest.
         prepared: each of its components with the weights that torch takes, in the order in which a
             picture is made.
+        locate: look for a departing node also where a component passes.
         progress: called with lines on what is done.
     """
     carried = Carried.initial(manifest, _embedding_width(prepared))
     results: dict[str, ComponentReport] = {}
     for name in manifest.components:
         results[name], carried = verify_component(
-            folder, manifest, name, prepared[name], carried, progress
+            folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
         )
     return Report(
         engine=manifest.target or "onnxruntime",
@@ -91,6 +107,8 @@ def verify_component(
     name: str,
     item: Prepared,
     carried: Carried,
+    *,
+    locate: bool = False,
     progress: Progress,
 ) -> tuple[ComponentReport, Carried]:
     """Compares one component with torch; returns its figures and what later ones are fed with."""
@@ -99,7 +117,8 @@ def verify_component(
     start = time.perf_counter()
     samples, carried = run_reference(folder, manifest, item, carried)
     referenced = time.perf_counter()
-    compared = _compare_component(folder, graph, samples)
+    found = _run_engine(folder, graph, samples)
+    compared = _compare(graph, samples, found)
     threshold = threshold_db(manifest, graph)
     result = ComponentReport(
         samples=len(samples),
@@ -112,6 +131,11 @@ def verify_component(
     _, worst = worst_output(result)
     reached = "equal" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
     progress(f"{name}: {'agrees with torch' if result.passed else 'DEPARTS from torch'}, {reached}")
+    if locate or not result.passed:
+        feeds = _worst_sample(graph, samples, found).feeds
+        departure = find_in_bundle(folder, graph, item, feeds, threshold, progress)
+        progress(f"{name}: {departure or 'no node departs'}")
+        result = msgspec.structs.replace(result, departure=departure)
     return result, carried
 
 
@@ -140,18 +164,37 @@ def _embedding_width(prepared: Mapping[str, Prepared]) -> int:
     return int(prepared["unet"].config["cross_attention_dim"]) if "unet" in prepared else 1
 
 
-def _compare_component(folder: Path, graph: Graph, samples: list[Sample]) -> dict[str, Comparison]:
+def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:
+    """What the engine makes of each sample, by output."""
     engine = _open(folder, graph)
     names = [port.name for port in graph.outputs]
-    pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
     try:
-        for sample in samples:
-            found = run_batched(engine, sample.feeds, names)
-            for name in names:
-                pairs[name].append((sample.outputs[name], found[name]))
+        return [run_batched(engine, sample.feeds, names) for sample in samples]
     finally:
         engine.close()
-    return {name: compare(both) for name, both in pairs.items()}
+
+
+def _compare(
+    graph: Graph, samples: list[Sample], found: list[dict[str, Array]]
+) -> dict[str, Comparison]:
+    """Figures by output, over all samples."""
+    pairs = list(zip(samples, found, strict=True))
+    return {
+        port.name: compare([(sample.outputs[port.name], out[port.name]) for sample, out in pairs])
+        for port in graph.outputs
+    }
+
+
+def _worst_sample(graph: Graph, samples: list[Sample], found: list[dict[str, Array]]) -> Sample:
+    """The sample of which some output is furthest from torch; the first with NaN, if one has."""
+
+    def reached(pair: tuple[Sample, dict[str, Array]]) -> float:
+        figures = _compare(graph, [pair[0]], [pair[1]]).values()
+        if any(one.non_finite or one.reference_non_finite for one in figures):
+            return -math.inf
+        return min(math.inf if one.psnr_db is None else one.psnr_db for one in figures)
+
+    return min(zip(samples, found, strict=True), key=reached)[0]
 
 
 def _open(folder: Path, graph: Graph) -> Engine:
