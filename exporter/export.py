@@ -131,7 +131,7 @@ def export(
             from exporter.report import require_parity, write_report
             from exporter.verify import verify_components
 
-            report = verify_components(folder, manifest, prepared, progress)
+            report = verify_components(folder, manifest, prepared, journal, progress)
             require_parity(report)
             write_report(folder, report)
         write_manifest(folder, manifest)
