@@ -10,7 +10,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,7 @@ _TOOLS = (
     "transformers",
 )
 _OWN_PACKAGES = ("exporter", "runtimes")
+_ENTRY_POINTS = ("latedge.components", "latedge.engines", "latedge.targets")
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,9 @@ def _versions(sdk: str | None) -> dict[str, str]:
             found |= {name: version(name)} if name is not None else {}
         except PackageNotFoundError:
             continue
+    for group in _ENTRY_POINTS:
+        dists = (point.dist for point in entry_points(group=group))
+        found |= {dist.name: dist.version for dist in dists if dist is not None}
     return found
 
 

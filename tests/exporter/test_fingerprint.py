@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +80,17 @@ def test_other_versions_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint_module, "version", lambda _name: "0.0.1")
     after = fingerprint("export", 1, {}, sdk="msgspec")
     assert after.differences(before) == ["versions"]
+
+
+def test_packages_that_add_to_our_tables_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(group: str) -> list[object]:
+        dist = SimpleNamespace(name="latedge-npu", version="3.1")
+        return [SimpleNamespace(dist=dist)] if group == "latedge.targets" else []
+
+    before = fingerprint("compile", 1, {})
+    monkeypatch.setattr(fingerprint_module, "entry_points", points)
+    after = fingerprint("compile", 1, {})
+    assert after.versions == before.versions | {"latedge-npu": "3.1"}
 
 
 def test_what_has_no_content_is_refused() -> None:

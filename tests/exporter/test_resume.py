@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from exporter.weights import Planned, stream
 from runtimes.bundle import cache_folder, open_bundle
 
 Export = Callable[[str], Path]
+REPOSITORY = Path(__file__).resolve().parents[2]
 COMPONENTS = ("text_encoder", "vae_encoder")
 TAKEN = "taken from the interrupted run"
 
@@ -283,6 +287,45 @@ def test_compile_with_other_options_starts_afresh(
         with pytest.raises(Killed):
             compile(source, out, target="openvino", **given)
     assert spy.compiled == ["text_encoder", "unet"]
+
+
+HANG = """
+import sys, time
+import exporter.compile, latedge
+def hang(*_):
+    print("hangs", file=sys.stderr, flush=True)
+    time.sleep(600)
+exporter.compile.list_files = hang
+raise SystemExit(latedge.main(sys.argv[1:]))
+"""
+"""The command line, which stands still once all components are compiled."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_killed_processes_are_gone_on_from(exported: Export, tmp_path: Path) -> None:
+    source, out = exported("tiny-sd15"), tmp_path / "out"
+    arguments = ["compile", str(source), "--target", "openvino", "-o", str(out)]
+    kept = "error: interrupted; what is finished is kept: run the same again, without --force, "
+    told = {signal.SIGKILL: "", signal.SIGTERM: "", signal.SIGINT: f"{kept}to go on from there.\n"}
+    for number, (kind, last) in enumerate(told.items()):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HANG, *arguments],
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        lines = list(iter(process.stderr.readline, "hangs\n"))
+        assert len(lines) == 4, lines
+        assert [line for line in lines if TAKEN in line] == (lines if number else [])
+        process.send_signal(kind)
+        assert process.communicate()[1] == last
+        assert process.returncode == (1 if last else -kind)
+        assert not out.exists()
+    compile(source, out, target="openvino")
+    compile(source, tmp_path / "undisturbed", target="openvino")
+    assert _bytes(out) == _bytes(tmp_path / "undisturbed")
+    assert sorted(os.listdir(tmp_path)) == ["out", "undisturbed"]
 
 
 def test_verification_goes_on_with_the_same_figures(
