@@ -10,7 +10,12 @@ import typer
 
 Source = Annotated[Path, typer.Argument(help="Diffusers folder of the model.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The new bundle (a folder).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Start afresh after an interruption, and replace an output that exists."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -30,7 +35,10 @@ def export(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Export a model to a portable bundle, verified against torch."""
+    """Export a model to a portable bundle, verified against torch.
+
+    After an interruption the same command goes on from what was finished.
+    """
     from exporter.export import export as run
 
     manifest = run(
@@ -61,7 +69,10 @@ def compile(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compile a portable bundle for an engine."""
+    """Compile a portable bundle for an engine.
+
+    After an interruption the same command goes on from what was finished.
+    """
     from exporter.compile import compile as run
 
     manifest = run(
@@ -90,18 +101,22 @@ def verify(
             "--locate", help="Look for the first departing node also where a component passes."
         ),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start afresh after an interruption.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle and compare its components with torch.
 
-    Where a component departs from torch, the first node that does is looked for and named.
+    Where a component departs from torch, the first node that does is looked for and named. After an
+    interruption the same command goes on from what was compared.
     """
     import msgspec
 
     from exporter.report import require_parity
     from exporter.verify import verify as run
 
-    report = run(bundle, against=against, locate=locate, progress=_tell)
+    report = run(bundle, against=against, locate=locate, force=force, progress=_tell)
     if as_json:
         print(msgspec.json.encode(report).decode())
     require_parity(report)

@@ -14,13 +14,14 @@ import msgspec
 
 from exporter.components.vae import vae_factor
 from exporter.families import Recognised
+from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
 from exporter.source import Source, open_source
 from exporter.staged_files import copy_file, list_files, write_manifest
-from exporter.staging import check_free, check_room, staged
+from exporter.staging import check_free, check_room, resumable
 from exporter.trace import capture
 from exporter.weights import PRECISIONS, Planned, stream
 from runtimes.bundle import read_json
@@ -60,7 +61,7 @@ class ExportConfig:
         dtype: how weights are stored: as the source has them, or cast.
         components: names of the components wanted; None for all of the family.
         verify: what is compared with torch before the bundle appears.
-        force: replace an existing output.
+        force: replace an existing output, and use nothing of an interrupted run.
     """
 
     source: Path
@@ -83,13 +84,15 @@ def export(
 ) -> Manifest:
     """Exports a Diffusers folder to a portable bundle.
 
+    After an interruption the same call goes on from the components that were finished.
+
     Args:
         source: the Diffusers folder.
         output: the bundle, which appears whole or not at all.
         dtype: "source" keeps each weight's dtype, "fp32" and "fp16" cast.
         components: component names; None for all.
         verify: "components" compares each with torch, "none" skips it.
-        force: replace an existing output.
+        force: replace an existing output, and use nothing of an interrupted run.
         progress: called with lines on what is done.
 
     Returns:
@@ -107,11 +110,20 @@ def export(
     model = open_source(config.source)
     prepared, recognised = prepare(model, config.components)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
-    check_room(config.output.parent, _needed_bytes(plans))
-    with staged(config.output, force=force) as folder:
+    check_room(config.output, _needed_bytes(plans))
+    run = _fingerprint(model, recognised, prepared, plans, config)
+    with resumable(config.output, run, force=force, progress=progress) as journal:
+        folder = journal.content
         hashes: dict[str, str] = {}
         for name, item in prepared.items():
-            hashes |= _export_component(folder, name, item, plans[name], progress)
+            hashes |= journal.step(
+                name,
+                lambda name=name, item=item: _export_component(
+                    folder, name, item, plans[name], progress
+                ),
+                dict[str, str],
+                lambda known: known,
+            )
         _copy_texts(model, recognised, prepared, folder)
         sampler = _default_sampler(model, progress)
         manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
@@ -119,7 +131,7 @@ def export(
             from exporter.report import require_parity, write_report
             from exporter.verify import verify_components
 
-            report = verify_components(folder, manifest, prepared, progress=progress)
+            report = verify_components(folder, manifest, prepared, journal, progress=progress)
             require_parity(report)
             write_report(folder, report)
         write_manifest(folder, manifest)
@@ -138,6 +150,22 @@ def _check_options(config: ExportConfig) -> None:
         )
     if config.components is not None and not config.components:
         raise UsageError("no components were asked for; name at least one.")
+
+
+def _fingerprint(
+    source: Source,
+    recognised: Recognised,
+    prepared: Mapping[str, Prepared],
+    plans: Mapping[str, Mapping[str, Planned]],
+    config: ExportConfig,
+) -> Fingerprint:
+    """Whatever the bundle is made of: an interrupted run of the same may be gone on with."""
+    content = {
+        "texts": _texts(source, recognised, prepared),
+        "configs": {name: item.config for name, item in prepared.items()},
+        "weights": plans,
+    }
+    return fingerprint("export", content, {"dtype": config.dtype})
 
 
 def _plan(item: Prepared, dtype: DType) -> dict[str, Planned]:
@@ -185,15 +213,25 @@ def _json(value: Mapping[str, object]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
 
 
+def _texts(
+    source: Source, recognised: Recognised, prepared: Mapping[str, Prepared]
+) -> dict[str, Path]:
+    """The files that a bundle takes as they are: path in the bundle → the source's file."""
+    found = {
+        "model_index.json": source.path / "model_index.json",
+        "scheduler/scheduler_config.json": source.scheduler_path,
+    }
+    for encoder, tokenizer in recognised.family.tokenizers.items():
+        if encoder in prepared:
+            found |= {f"{tokenizer}/{p.name}": p for p in source.tokenizer_files(tokenizer)}
+    return found
+
+
 def _copy_texts(
     source: Source, recognised: Recognised, prepared: Mapping[str, Prepared], folder: Path
 ) -> None:
-    copy_file(source.path / "model_index.json", folder / "model_index.json")
-    copy_file(source.scheduler_path, folder / "scheduler" / "scheduler_config.json")
-    for encoder, tokenizer in recognised.family.tokenizers.items():
-        if encoder in prepared:
-            for path in source.tokenizer_files(tokenizer):
-                copy_file(path, folder / tokenizer / path.name)
+    for name, path in _texts(source, recognised, prepared).items():
+        copy_file(path, folder / name)
 
 
 def _default_sampler(source: Source, progress: Progress) -> str:

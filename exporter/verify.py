@@ -14,7 +14,10 @@ from pathlib import Path
 
 import msgspec
 
+from exporter.cached_journal import cached_journal
 from exporter.components import component as load_component
+from exporter.fingerprint import Fingerprint, fingerprint
+from exporter.journal import Journal
 from exporter.locate import find_in_bundle
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
@@ -45,17 +48,20 @@ def verify(
     *,
     against: Path | str | None = None,
     locate: bool = False,
+    force: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Hashes every file of a bundle and compares its components with torch.
 
     Where a component misses its threshold, the first node that departs from torch is looked for.
+    After an interruption the same call goes on from the components that were compared.
 
     Args:
         bundle: a portable or compiled bundle.
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
         locate: look for a departing node in every component, also in those that pass.
+        force: use nothing of an interrupted run.
         progress: called with lines on what is done.
 
     Raises:
@@ -64,15 +70,27 @@ def verify(
     """
     opened = open_bundle(bundle, full=True)
     prepared = _references(opened, None if against is None else Path(against))
-    return verify_components(
-        opened.path, opened.manifest, prepared, locate=locate, progress=progress
-    )
+    run = _fingerprint(opened, prepared, locate=locate)
+    with cached_journal(run, force=force, progress=progress) as journal:
+        return verify_components(
+            opened.path, opened.manifest, prepared, journal, locate=locate, progress=progress
+        )
+
+
+def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
+    content = {
+        # It has the hashes of all files, and opening has compared them.
+        "manifest": bundle.path / MANIFEST_NAME,
+        "references": {name: [item.config, item.weights] for name, item in prepared.items()},
+    }
+    return fingerprint("verify", content, {"locate": locate})
 
 
 def verify_components(
     folder: Path,
     manifest: Manifest,
     prepared: Mapping[str, Prepared],
+    journal: Journal,
     *,
     locate: bool = False,
     progress: Progress,
@@ -84,15 +102,24 @@ def verify_components(
         manifest: its manifest.
         prepared: each of its components with the weights that torch takes, in the order in which a
             picture is made.
+        journal: keeps the figures of each component, and what it hands on.
         locate: look for a departing node also where a component passes.
         progress: called with lines on what is done.
     """
     carried = Carried.initial(manifest, _embedding_width(prepared))
     results: dict[str, ComponentReport] = {}
     for name in manifest.components:
-        results[name], carried = verify_component(
-            folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
-        )
+        handed_on = journal.kept / name
+
+        def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
+            result, left = verify_component(
+                folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
+            )
+            left.save(handed_on)
+            return result
+
+        results[name] = journal.step(f"{name}, verification", run, ComponentReport)
+        carried = Carried.load(handed_on)
     return Report(
         engine=manifest.target or "onnxruntime",
         components=results,
