@@ -1,4 +1,4 @@
-"""The verb `verify`: parity of a bundle's components with torch. Returns a report, prints nothing.
+"""The verb `verify`: parity of a bundle with torch. Returns a report, prints nothing.
 
 Each component runs in the form its target runs: a portable graph is lowered in memory as the ONNX
 Runtime target does it; a compiled one runs through its own engine. Components come one after the
@@ -28,6 +28,7 @@ from exporter.report import (
     worst_output,
 )
 from exporter.source import open_source
+from exporter.verify_image import check_drawable, with_image
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
@@ -40,6 +41,7 @@ def verify(
     bundle: Path | str,
     *,
     against: Path | str | None = None,
+    image: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Hashes every file of a bundle and compares its components with torch.
@@ -48,15 +50,26 @@ def verify(
         bundle: a portable or compiled bundle.
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
+        image: also compare a whole picture with diffusers', where all components agree.
         progress: called with lines on what is done.
 
     Raises:
         BundleError: the bundle is damaged, or holds no weights that torch can take.
         SourceError, WeightError: `against` is refused.
+        UsageError: a whole picture is asked for, which the bundle can't draw from text.
     """
     opened = open_bundle(bundle, full=True)
-    prepared = _references(opened, None if against is None else Path(against))
-    return verify_components(opened.path, opened.manifest, prepared, progress)
+    folder, manifest = opened.path, opened.manifest
+    if image:
+        check_drawable(folder, manifest.tasks, manifest.components, folder / manifest.scheduler)
+    prepared = references(opened, None if against is None else Path(against))
+    report = verify_components(folder, manifest, prepared, progress)
+    if not image:
+        return report
+    if not all(result.passed for result in report.components.values()):
+        progress("whole picture: not drawn, since a component departs already")
+        return report
+    return with_image(folder, manifest, prepared, report, progress)
 
 
 def verify_components(
@@ -115,7 +128,17 @@ def verify_component(
     return result, carried
 
 
-def _references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+def references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+    """The components of a bundle with the weights that torch takes.
+
+    Args:
+        bundle: the bundle.
+        against: a source or a portable bundle; None takes the bundle's own weights.
+
+    Raises:
+        BundleError: there are no such weights in the bundle.
+        SourceError, WeightError: `against` is refused.
+    """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
         return prepare(open_source(against), names)[0]
