@@ -156,7 +156,8 @@ def machine() -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        for line in told.splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:
