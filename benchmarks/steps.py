@@ -2,7 +2,7 @@
 
 The same prompts and seeds for every number of steps and every sampler, so that differences are
 paired. Accuracy is what the score judges; PSNR tells how far a picture still is from the one that
-the sampler's own many steps give.
+the sampler's largest number of steps gives.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ class StepsConfig:
 
     Attributes:
         samplers: their names.
-        steps: numbers of steps, ascending; the last is what the others are compared with.
-        reference_steps: of the pictures that PSNR is measured against.
+        steps: numbers of steps, ascending; the others are compared with the last.
         count: prompts a class.
         classes: of prompts.
         guidance_scale: classifier-free guidance.
@@ -53,7 +52,6 @@ class StepsConfig:
 
     samplers: tuple[str, ...]
     steps: tuple[int, ...] = STEPS
-    reference_steps: int = 100
     count: int = 100
     classes: tuple[SceneClass, ...] = CLASSES
     guidance_scale: float = 2.0
@@ -68,13 +66,13 @@ class Point:
         sampler: its name.
         steps: as users count them.
         right: by class: which prompts' pictures are right in every attribute.
-        psnr_db: of each picture to that of many steps, all classes in turn.
+        psnr_db: of each picture to that of the most steps, all classes in turn; None for itself.
     """
 
     sampler: str
     steps: int
     right: dict[SceneClass, tuple[bool, ...]]
-    psnr_db: tuple[float, ...]
+    psnr_db: tuple[float, ...] | None
 
     @property
     def all_right(self) -> tuple[bool, ...]:
@@ -88,7 +86,7 @@ def measure(pipe: Pipeline, config: StepsConfig, tell: Tell) -> tuple[Point, ...
     Args:
         pipe: the shapes model.
         config: what is compared.
-        tell: called with a line as each is done.
+        tell: called with a line for each as a sampler is done.
 
     Raises:
         UsageError: a sampler can't take so many steps, or the model draws other pictures.
@@ -98,11 +96,15 @@ def measure(pipe: Pipeline, config: StepsConfig, tell: Tell) -> tuple[Point, ...
     every = [prompt for kind in config.classes for prompt in asked[kind]]
     found: list[Point] = []
     for sampler in config.samplers:
-        reference = draw(pipe, every, sampler, config.reference_steps, config)
-        for steps in config.steps:
+        *fewer, most = config.steps
+        reference = draw(pipe, every, sampler, most, config)
+        for steps in fewer:
             pictures = draw(pipe, every, sampler, steps, config)
-            found.append(_judged(asked, pictures, reference, sampler, steps))
-            tell(f"{sampler}, {steps} steps: {sum(found[-1].all_right)} of {len(every)} right")
+            psnr_db = _psnr_db(pictures, reference)
+            found.append(Point(sampler, steps, _judged(asked, pictures), psnr_db))
+        found.append(Point(sampler, most, _judged(asked, reference), None))
+        for point in found[-len(config.steps) :]:
+            tell(f"{sampler}, {point.steps} steps: {sum(point.all_right)} of {len(every)} right")
     return tuple(found)
 
 
@@ -153,7 +155,7 @@ def as_text(config: StepsConfig, points: Sequence[Point]) -> str:
     kinds = " | ".join(f"{kind}, % right" for kind in config.classes)
     lines = [
         f"| sampler | steps | {kinds} | against {config.steps[-1]} steps | "
-        f"PSNR to {config.reference_steps} steps, dB: median, 10th percentile |",
+        "PSNR to those, dB: median, 10th percentile |",
         "|---" * (len(config.classes) + 4) + "|",
     ]
     for sampler in config.samplers:
@@ -169,12 +171,15 @@ def as_text(config: StepsConfig, points: Sequence[Point]) -> str:
 
 def _row(point: Point, last: Point) -> str:
     rights = [_percent(wilson(sum(right), len(right))) for right in point.right.values()]
+    return f"| {' | '.join([point.sampler, str(point.steps), *rights, *_against(point, last)])} |"
+
+
+def _against(point: Point, last: Point) -> tuple[str, str]:
+    if point.psnr_db is None:
+        return "", ""
     gain = paired_difference(last.all_right, point.all_right)
-    against = "" if point is last else _percent(gain, sign="+")
-    middle = statistics.median(point.psnr_db)
     low = float(np.percentile(point.psnr_db, 10))
-    cells = [point.sampler, str(point.steps), *rights, against, f"{middle:.1f}, {low:.1f}"]
-    return f"| {' | '.join(cells)} |"
+    return _percent(gain, sign="+"), f"{statistics.median(point.psnr_db):.1f}, {low:.1f}"
 
 
 def _percent(interval: Interval, sign: str = "") -> str:
@@ -183,21 +188,19 @@ def _percent(interval: Interval, sign: str = "") -> str:
     return f"{estimate} ({low} to {high})"
 
 
-def _judged(
-    asked: Asked,
-    pictures: Floats,
-    reference: Floats,
-    sampler: str,
-    steps: int,
-) -> Point:
+def _judged(asked: Asked, pictures: Floats) -> dict[SceneClass, tuple[bool, ...]]:
+    """Which pictures are right, by class; they come in the order of the classes."""
     right: dict[SceneClass, tuple[bool, ...]] = {}
     shown, start = to_uint8(pictures), 0
     for kind, questions in asked.items():
         right[kind] = score_pictures(questions, shown[start : start + len(questions)]).right()
         start += len(questions)
+    return right
+
+
+def _psnr_db(pictures: Floats, reference: Floats) -> tuple[float, ...]:
     errors = np.mean((pictures.astype(np.float64) - reference) ** 2, axis=(1, 2, 3))
-    psnr_db = 10 * np.log10(1 / np.maximum(errors, 1e-12))
-    return Point(sampler, steps, right, tuple(psnr_db.tolist()))
+    return tuple((10 * np.log10(1 / np.maximum(errors, 1e-12))).tolist())
 
 
 def _check(pipe: Pipeline, config: StepsConfig) -> None:
@@ -208,7 +211,7 @@ def _check(pipe: Pipeline, config: StepsConfig) -> None:
             f"the shapes model's {PICTURE_SIZE}×{PICTURE_SIZE}."
         )
     for sampler in config.samplers:
-        for steps in (*config.steps, config.reference_steps):
+        for steps in config.steps:
             settle(pipe.bundle, "x", num_inference_steps=steps, sampler=sampler)
 
 
@@ -220,9 +223,6 @@ def command(
     sampler: Annotated[
         list[str] | None, typer.Option(help="May be given several times; all where absent.")
     ] = None,
-    reference_steps: Annotated[
-        int, typer.Option(help="Steps of the pictures that PSNR is measured against.")
-    ] = 100,
     count: Annotated[int, typer.Option(help="Prompts a class.")] = 100,
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")] = False,
@@ -232,13 +232,11 @@ def command(
     for name in names:
         if name not in sampler_names():
             raise unknown_name("sampler", name, sampler_names())
-    for option, value in (("--count", count), ("--reference-steps", reference_steps)):
-        if value < 1:
-            raise UsageError(f"{option} is at least 1; given {value}.")
+    if count < 1:
+        raise UsageError(f"--count is at least 1; given {count}.")
     config = StepsConfig(
         samplers=names,
         steps=_numbers(steps),
-        reference_steps=reference_steps,
         count=count,
         guidance_scale=guidance_scale,
     )

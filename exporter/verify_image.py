@@ -106,8 +106,8 @@ def check_drawable(
     missing = [name for name in _NETWORKS if name not in components]
     if missing:
         raise UsageError(
-            f"{where} can't draw a whole picture: {' and '.join(missing)} would be missing; "
-            f"{instead}."
+            f"{where} can't draw a whole picture without {' and '.join(missing)}: take all "
+            f"components, or {instead}."
         )
     config = read_json(scheduler)
     try:

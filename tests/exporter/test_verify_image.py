@@ -225,7 +225,7 @@ def test_export_refuses_a_picture_without_its_components(
     tiny_sd15: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exporter.export.capture", None)
-    with pytest.raises(UsageError, match=r"text_encoder and vae_decoder would be missing; verify"):
+    with pytest.raises(UsageError, match=r"without text_encoder and vae_decoder: take all"):
         export(tiny_sd15, tmp_path / "b", components=("unet",), verify="image")
 
 
