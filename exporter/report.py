@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import VerificationError
+from exporter.image_report import ImageReport, require_same_picture
 from exporter.staged_files import VERIFICATION_NAME
 from runtimes.version import VERSION
 
@@ -132,20 +133,30 @@ class ComponentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     departure: Departure | None = None
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Parity of a bundle, with the versions and the machine it was measured on."""
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Parity of a bundle, with the versions and the machine it was measured on.
+
+    Attributes:
+        engine: that ran the graphs.
+        components: by name.
+        versions: of Python, latedge and the libraries.
+        machine: system and processor.
+        image: of a whole picture, where one was asked for.
+    """
 
     engine: str
     components: dict[str, ComponentReport]
     versions: dict[str, str]
     machine: str
+    image: ImageReport | None = None
 
 
 def require_parity(report: Report) -> None:
-    """Refuses a report in which a component misses its threshold.
+    """Refuses a report in which a component or the whole picture misses its threshold.
 
     Raises:
-        VerificationError: names the first such component and its worst output.
+        VerificationError: names the first such component and its worst output, or the first step
+            of the picture that departs.
     """
     for name, result in report.components.items():
         if not result.passed:
@@ -156,6 +167,8 @@ def require_parity(report: Report) -> None:
                 f"{result.threshold_db:g} dB are asked for (max abs {worst.max_abs:.3g} of "
                 f"{worst.peak:.3g}, {worst.non_finite} NaN or Inf).{where}"
             )
+    if report.image is not None:
+        require_same_picture(report.image)
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -219,7 +232,8 @@ def machine() -> str:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        for line in told.splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The verb `verify`: parity of a bundle's components with torch. Returns a report, prints nothing.
+"""The verb `verify`: parity of a bundle with torch. Returns a report, prints nothing.
 
 Each component runs in the form its target runs: a portable graph is lowered in memory as the ONNX
 Runtime target does it; a compiled one runs through its own engine. Components come one after the
@@ -35,6 +35,7 @@ from exporter.report import (
     worst_output,
 )
 from exporter.source import open_source
+from exporter.verify_image import check_drawable, with_image
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
@@ -48,6 +49,7 @@ def verify(
     *,
     against: Path | str | None = None,
     locate: bool = False,
+    image: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
@@ -61,20 +63,31 @@ def verify(
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
         locate: look for a departing node in every component, also in those that pass.
+        image: also compare a whole picture with diffusers', where all components agree.
         force: use nothing of an interrupted run.
         progress: called with lines on what is done.
 
     Raises:
         BundleError: the bundle is damaged, or holds no weights that torch can take.
         SourceError, WeightError: `against` is refused.
+        UsageError: a whole picture is asked for, which the bundle can't draw from text.
     """
     opened = open_bundle(bundle, full=True)
-    prepared = _references(opened, None if against is None else Path(against))
+    folder, manifest = opened.path, opened.manifest
+    if image:
+        check_drawable(folder, manifest.tasks, manifest.components, folder / manifest.scheduler)
+    prepared = references(opened, None if against is None else Path(against))
     run = _fingerprint(opened, prepared, locate=locate)
     with cached_journal(run, force=force, progress=progress) as journal:
-        return verify_components(
-            opened.path, opened.manifest, prepared, journal, locate=locate, progress=progress
+        report = verify_components(
+            folder, manifest, prepared, journal, locate=locate, progress=progress
         )
+        if not image:
+            return report
+        if not all(result.passed for result in report.components.values()):
+            progress("whole picture: not drawn, since a component departs already")
+            return report
+        return with_image(folder, manifest, prepared, report, progress)
 
 
 def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
@@ -166,7 +179,17 @@ def verify_component(
     return result, carried
 
 
-def _references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+def references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+    """The components of a bundle with the weights that torch takes.
+
+    Args:
+        bundle: the bundle.
+        against: a source or a portable bundle; None takes the bundle's own weights.
+
+    Raises:
+        BundleError: there are no such weights in the bundle.
+        SourceError, WeightError: `against` is refused.
+    """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
         return prepare(open_source(against), names)[0]
