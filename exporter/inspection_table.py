@@ -1,0 +1,51 @@
+"""What a source is, printed for people."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from exporter.inspection import SourceInspection
+
+
+def show(found: SourceInspection) -> None:
+    """Prints an inspection on stdout."""
+    console = Console(highlight=False)
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(found).items():
+        facts.add_row(name, escape(value))
+    console.print(facts)
+    if not found.networks:
+        return
+    parts = Table("network", "stored", "weights", "size", "architecture", "known from")
+    for name, network in found.networks.items():
+        parts.add_row(
+            name,
+            ", ".join(network.dtypes),
+            f"{network.weights} tensors\n{network.parameters:,} parameters",
+            f"{network.size_bytes / 1e6:.1f} MB",
+            escape("\n".join(f"{key} {value}" for key, value in network.architecture.items())),
+            escape(network.known_from),
+        )
+    console.print(parts)
+
+
+def _facts(found: SourceInspection) -> dict[str, str]:
+    facts = {
+        "source": found.path,
+        "is": found.title,
+        "since": found.reason,
+        "family": found.family or "none that is known: it can't be exported",
+    }
+    if found.family is not None:
+        facts |= {
+            "pipeline": str(found.pipeline_class),
+            "tasks": ", ".join(found.tasks) or "none",
+            "predicts": f"{found.prediction_type or 'unknown'} ({found.prediction_known_from})",
+            "missing": ", ".join(found.missing) or "nothing",
+            "unused": f"{found.unused_weights} tensors",
+        }
+    if found.metadata:
+        facts["notes"] = "\n".join(f"{key}={value[:80]}" for key, value in found.metadata.items())
+    return facts
