@@ -34,6 +34,7 @@ PRECISIONS: dict[str, str] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
 _GGUF = b"GGUF"
+_QUANTISED = " Quantised weights are not taken; give the fp16, bf16 or fp32 model."
 _SMALL_FLOATS = ("F8", "F6", "F4")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 _DATA_ALIGNMENT = 4096  # so that mapped tensors start on a page
@@ -154,7 +155,7 @@ def _tensors(path: Path, header: object, *, start: int, file_bytes: int) -> dict
             raise SourceError(f"{path}: the header's entry for {name!r} is malformed.") from e
         if tensor.dtype not in ITEM_BYTES:
             known = ", ".join(ITEM_BYTES)
-            hint = " Quantised weights are not taken." if tensor.dtype[:2] in _SMALL_FLOATS else ""
+            hint = _QUANTISED if tensor.dtype[:2] in _SMALL_FLOATS else ""
             raise SourceError(f"{path}: {name} has dtype {tensor.dtype}; read are {known}.{hint}")
         if min(tensor.shape, default=0) < 0 or first < 0 or tensor.size_bytes != last - first:
             raise SourceError(f"{path}: {name}'s offsets don't fit its shape {tensor.shape}.")
