@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.synthetic.folder import Progress, synthesize
 from exporter.staging import check_room
 from exporter.weights import Tensor, read_header, write_safetensors
 from runtimes.errors import UsageError
@@ -74,6 +76,42 @@ class _Entry:
     shape: tuple[int, ...]
     parts: tuple[Tensor, ...] = ()
     values: bytes = b""
+
+
+def synthesize_file(
+    name: str,
+    output: Path,
+    *,
+    dtype: str = "fp16",
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Writes a synthetic model as one file: the weights of `synthesize` with these arguments.
+
+    Args:
+        name: a name in `models.MODELS`.
+        output: the new .safetensors file. A folder beside it holds the model meanwhile: twice its
+            size is needed.
+        dtype: "fp16", "fp32" or "bf16".
+        seed: any integer.
+        force: replace an existing file.
+        progress: called as weights are drawn.
+
+    Returns:
+        `output`.
+
+    Raises:
+        UsageError, LatedgeError: as `synthesize` and `write_single_file`.
+    """
+    check_file(output, force=force)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(
+        prefix=f".{output.name}.", suffix=".partial", dir=output.parent
+    ) as place:
+        folder = Path(place) / "model"
+        synthesize(name, folder, dtype=dtype, seed=seed, progress=progress)
+        return write_single_file(folder, output, force=force)
 
 
 def write_single_file(

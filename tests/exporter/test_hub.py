@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,7 +117,7 @@ def test_vae_comes_from_the_hub(hub: StandIn, tiny_sd15: Path, tmp_path: Path) -
     with pytest.raises(SourceError, match="holds CLIPTextModel, not AutoencoderKL"):
         open_source(tiny_sd15, SourceOptions(vae=Path("maker/text")))
     hub.models["maker/nothing"] = tiny_sd15 / "tokenizer"
-    with pytest.raises(SourceError, match="holds no vae: it has no config.json"):
+    with pytest.raises(SourceError, match=r"holds no vae: it has no config\.json"):
         open_source(tiny_sd15, SourceOptions(vae=Path("maker/nothing")))
 
 
@@ -195,7 +194,7 @@ def test_lost_connection_is_told_and_taken_up_again(
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     hub.truncated.add(WEIGHTS)
-    with pytest.raises(SourceError, match="could not be downloaded from the Hub .* Try again"):
+    with pytest.raises(SourceError, match=r"could not be downloaded from the Hub .* Try again"):
         _unet(open_source(ID))
     hub.truncated.clear()
     _unet(open_source(ID))
@@ -206,7 +205,7 @@ def _unet(source: Source) -> None:
 
 
 def test_options_of_checkpoints_are_refused(hub: StandIn) -> None:
-    with pytest.raises(UsageError, match="--prediction-type is said of .* a model on the Hub"):
+    with pytest.raises(UsageError, match=r"--prediction-type is said of .* a model on the Hub"):
         open_source(ID, SourceOptions(prediction_type="epsilon"))
 
 

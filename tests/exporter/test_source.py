@@ -90,7 +90,11 @@ def test_broken_source_is_refused_in_one_line(copy: Path, case: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing", "no such folder"), ("x.ckpt", "is a pickle"), ("x.safetensors", "not a safetensors file")],
+    [
+        ("missing", "no such folder"),
+        ("x.ckpt", "is a pickle"),
+        ("x.safetensors", "not a safetensors file"),
+    ],
 )
 def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:
     if name == "x.safetensors":

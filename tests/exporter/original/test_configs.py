@@ -57,7 +57,7 @@ def test_pruned_levels_and_depths_are_seen() -> None:
 def test_missing_weight_is_named() -> None:
     tensors = tensors_of(build(MODELS["tiny-sd15"].networks["unet"]))
     del tensors["conv_out.weight"]
-    with pytest.raises(WeightError, match="unet: conv_out.weight is missing; the architecture"):
+    with pytest.raises(WeightError, match=r"unet: conv_out\.weight is missing; the architecture"):
         unet_config(tensors, SD1.unsaid, 16)
 
 

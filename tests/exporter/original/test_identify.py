@@ -70,9 +70,7 @@ def test_other_files_are_refused_by_what_they_seem_to_be(tmp_path: Path, case: s
 
 
 @pytest.mark.parametrize("name", ["small-sd15", "small-sd21", "small-sd15-inpaint"])
-def test_checkpoints_and_parts_are_recognised(
-    model: Named, checkpoint: Named, name: str
-) -> None:
+def test_checkpoints_and_parts_are_recognised(model: Named, checkpoint: Named, name: str) -> None:
     whole = identify(read_header(checkpoint(name)))
     assert (whole.kind, whole.reason) == (CHECKPOINT, CONV_IN)
     vae = read_header(model(name) / "vae" / "diffusion_pytorch_model.safetensors")

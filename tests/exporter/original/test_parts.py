@@ -33,9 +33,7 @@ def assert_same(found: Mapping[str, Tensor], expected: Mapping[str, torch.Tensor
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_unet_is_renamed_as_diffusers_does(
-    model: Named, checkpoint: Named, name: str
-) -> None:
+def test_unet_is_renamed_as_diffusers_does(model: Named, checkpoint: Named, name: str) -> None:
     config = dict(open_source(model(name)).config("unet"))
     weights: Any = load_file(checkpoint(name))
     expected = single_file_utils.convert_ldm_unet_checkpoint(weights, config)
@@ -82,9 +80,7 @@ def tower(layers: int, heads: tuple[str, ...] = ()) -> dict[str, Tensor]:
     for layer in range(layers):
         shapes[f"transformer.resblocks.{layer}.attn.in_proj_weight"] = (24, 8)
     prefix = "cond_stage_model.model."
-    return {
-        prefix + key: Tensor(Path("x"), "F16", shape, 100) for key, shape in shapes.items()
-    }
+    return {prefix + key: Tensor(Path("x"), "F16", shape, 100) for key, shape in shapes.items()}
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,7 @@ def test_bundle_verifies_against_its_checkpoint(
 ) -> None:
     """SD 2.x too: what the U-Net predicts need not be said again to compare networks."""
     path = checkpoint("small-sd21")
-    export(
-        path, tmp_path / "b", components=("text_encoder",), verify="none", source_options=V
-    )
+    export(path, tmp_path / "b", components=("text_encoder",), verify="none", source_options=V)
     report = verify(tmp_path / "b", against=path)
     assert report.components["text_encoder"].passed
 
@@ -219,7 +217,10 @@ def test_options_that_contradict_are_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"config": Path("x")}, "--config gives configs to a single-file checkpoint, and .* folder"),
+        (
+            {"config": Path("x")},
+            "--config gives configs to a single-file checkpoint, and .* folder",
+        ),
         ({"prediction_type": "epsilon"}, "--prediction-type is said of a single-file checkpoint"),
         ({"revision": "main"}, "--revision chooses a version of a model on the Hub"),
     ],
@@ -285,7 +286,7 @@ def test_whole_numbers_as_weights_are_refused(checkpoint: Named, tmp_path: Path)
         add={"model.diffusion_model.out.2.bias": (4,)},
         dtype="I8",
     )
-    with pytest.raises(WeightError, match="conv_out.bias has dtype I8; read are F32, F16, BF16"):
+    with pytest.raises(WeightError, match=r"conv_out\.bias has dtype I8; read are F32, F16, BF16"):
         prepare(open_source(path), ("unet",))
 
 
