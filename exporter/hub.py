@@ -89,8 +89,9 @@ class HubModel:
 
 
 def is_hub_id(path: Path) -> bool:
-    """Whether a path that isn't here has the form of an id on the Hub."""
-    return not path.exists() and bool(_ID.fullmatch(path.as_posix()))
+    """Whether a path that isn't here has the form of an id on the Hub, and of no weight file."""
+    is_file = path.suffix in (".safetensors", ".gguf", *PICKLES)
+    return not (path.exists() or is_file) and bool(_ID.fullmatch(path.as_posix()))
 
 
 def open_hub_model(hub_id: str, revision: str | None, progress: Progress) -> HubModel:

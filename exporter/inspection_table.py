@@ -18,15 +18,16 @@ def show(found: SourceInspection) -> None:
     console.print(facts)
     if not found.networks:
         return
-    parts = Table("network", "stored", "weights", "size", "architecture", "known from")
+    parts = Table("network", "weights", "architecture", "known from")
     for name, network in found.networks.items():
+        weights = (
+            f"{', '.join(network.dtypes)}, {network.size_bytes / 1e6:.1f} MB",
+            f"{network.weights} tensors",
+            f"{network.parameters:,} parameters",
+        )
+        architecture = (f"{key} {value}" for key, value in network.architecture.items())
         parts.add_row(
-            name,
-            ", ".join(network.dtypes),
-            f"{network.weights} tensors\n{network.parameters:,} parameters",
-            f"{network.size_bytes / 1e6:.1f} MB",
-            escape("\n".join(f"{key} {value}" for key, value in network.architecture.items())),
-            escape(network.known_from),
+            name, "\n".join(weights), escape("\n".join(architecture)), escape(network.known_from)
         )
     console.print(parts)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from importlib.metadata import version
 
 from exporter.components.base import Config
 from exporter.families.table import Family
@@ -49,6 +50,8 @@ def canonical_texts(
     }
     index = {
         "_class_name": source.pipeline_class,
+        # diffusers asks inpainting models for it.
+        "_diffusers_version": version("diffusers"),
         "scheduler": ("diffusers", scheduler.get("_class_name")),
         **{name: _CLASSES[name] for name in (_FOLDER_OF.get(c, c) for c in components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),

@@ -11,8 +11,7 @@ from typing import Protocol
 from exporter.clip_tokenizer import clip_tokenizer
 from exporter.components.base import Config
 from exporter.errors import SourceError
-from exporter.families.sd1 import SD1
-from exporter.families.sd2 import SD2
+from exporter.families import FAMILIES
 from exporter.families.table import Family
 from exporter.original.configs import is_linear, text_config, unet_config, vae_config
 from exporter.original.identify import CHECKPOINT, identify
@@ -64,8 +63,8 @@ class Checkpoint:
     def pipeline_class(self) -> str:
         """By the U-Net's input channels."""
         channels = int(self.config("unet")["in_channels"])
-        plain, inpainting = self.family.pipelines
-        return inpainting if channels == _INPAINTING_CHANNELS else plain
+        inpaints = channels == _INPAINTING_CHANNELS
+        return next(name for name in self.family.pipelines if ("Inpaint" in name) is inpaints)
 
     def has(self, folder: str) -> bool:
         """Whether the file holds the network's weights."""
@@ -178,7 +177,8 @@ def open_checkpoint(path: Path, options: SourceOptions) -> Checkpoint:
             f"({identity.reason})."
         )
     parts = take_apart(path, tensors)
-    family = SD2 if is_linear(parts.networks["unet"]) else SD1
+    projection = {"use_linear_projection": is_linear(parts.networks["unet"])}
+    family = next(family for family in FAMILIES if family.matches(projection))
     if options.config is not None:
         folder = open_folder(options.config)
         _check_agreement(folder, options)

@@ -96,7 +96,7 @@ def open_folder(
             scheduler's config.
     """
     if not folder.is_dir():
-        raise SourceError(f"no model at {folder}: no such folder.")
+        raise SourceError(f"no model at {folder}: no such file or folder.")
     index = folder / MODEL_INDEX
     if not index.is_file():
         pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)

@@ -216,6 +216,7 @@ def test_options_of_checkpoints_are_refused(hub: StandIn) -> None:
         ("maker/model-1.5_x", True),
         ("here/there", False),
         ("model", False),
+        ("maker/model.safetensors", False),
         ("a/b/c", False),
         ("/a/b", False),
         ("../b", False),

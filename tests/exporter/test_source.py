@@ -91,7 +91,7 @@ def test_broken_source_is_refused_in_one_line(copy: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "no such folder"),
+        ("missing", "no such file or folder"),
         ("x.ckpt", "is a pickle"),
         ("x.safetensors", "not a safetensors file"),
     ],

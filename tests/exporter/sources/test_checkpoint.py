@@ -330,7 +330,7 @@ def test_vae_of_other_latents_is_refused(model: Named, tmp_path: Path) -> None:
         ),
         ("text_encoder", "vae", "holds AutoencoderKL, not CLIPTextModel"),
         ("tokenizer", "vae", "holds no CLIP tokenizer"),
-        ("config", "missing", "no such folder"),
+        ("config", "missing", "no such file or folder"),
     ],
 )
 def test_other_parts_must_be_what_they_are_given_as(
