@@ -134,7 +134,7 @@ def verify(
     """Hash every file of a bundle and compare its components with torch."""
     import msgspec
 
-    from exporter.verify import require_parity
+    from exporter.report import require_parity
     from exporter.verify import verify as run
 
     report = run(bundle, against=against, progress=_tell)

@@ -127,9 +127,10 @@ def export(
         sampler = _default_sampler(scheduler, progress)
         manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
         if config.verify == "components":
-            from exporter.verify import require_parity, verify_portable, write_report
+            from exporter.report import require_parity, write_report
+            from exporter.verify import verify_components
 
-            report = verify_portable(folder, manifest, prepared, progress)
+            report = verify_components(folder, manifest, prepared, progress)
             require_parity(report)
             write_report(folder, report)
         write_manifest(folder, manifest)

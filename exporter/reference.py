@@ -1,7 +1,8 @@
 """The torch side of a comparison: networks with a source's weights, and inputs worth comparing on.
 
 One network is in memory at a time. Inputs are real: embeddings of real prompts, latents along a
-4-step guided trajectory, the picture that it ends in.
+4-step guided trajectory, the picture that it ends in. What a later component is fed with is carried
+from the earlier ones.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from exporter.components.base import Component, Config
+from exporter.errors import SourceError
+from exporter.prepare import Prepared
 from exporter.weights import Tensor
 from runtimes import noise
+from runtimes.bundle import read_json
+from runtimes.manifest import Manifest
+from runtimes.schedule import NoiseSchedule
+from runtimes.tokenizer import ClipTokenizer
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -41,6 +49,38 @@ class Sample:
 
     feeds: Feeds
     outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the components of a picture hand on to the later ones.
+
+    Attributes:
+        embeddings: of `PROMPTS`, float32 [prompts, tokens, d]; random until a text encoder ran.
+        latents: the trajectory's last estimate, float32 [1, c, h, w]; noise until a U-Net ran.
+        picture: float32 [1, 3, H, W], about [-1, 1]; noise until a decoder ran.
+    """
+
+    embeddings: Array
+    latents: Array
+    picture: Array
+
+    @classmethod
+    def initial(cls, manifest: Manifest, width: int) -> Carried:
+        """What components are fed with when those before them are not in the bundle.
+
+        Args:
+            manifest: says the sizes: those that the graphs were built for, else the model's own.
+            width: of the text embeddings.
+        """
+        generator = noise.Generator(1)
+        factor = manifest.latents.vae_factor
+        height, wide = manifest.defaults.height // factor, manifest.defaults.width // factor
+        return cls(
+            latents=generator.randn((1, manifest.latents.channels, height, wide)),
+            picture=np.tanh(generator.randn((1, 3, height * factor, wide * factor))),
+            embeddings=generator.randn((len(PROMPTS), 77, width)),
+        )
 
 
 Record = Callable[[Feeds], Mapping[str, Array]]
@@ -100,6 +140,50 @@ def recording(
         gc.collect()
 
 
+def run_reference(
+    folder: Path, manifest: Manifest, item: Prepared, carried: Carried
+) -> tuple[list[Sample], Carried]:
+    """Runs torch on one component, on what the components before it left.
+
+    Args:
+        folder: the bundle, for its tokenizer and scheduler.
+        manifest: its manifest.
+        item: the component with the reference's weights.
+        carried: what the components before it handed on.
+
+    Returns:
+        Feeds and outputs of every call, and what is handed on to the next component.
+
+    Raises:
+        SourceError: no inputs are known for such a component.
+    """
+    samples: list[Sample] = []
+    name = item.component.name
+    with recording(item.component, item.config, item.weights, samples) as run:
+        if name == "text_encoder":
+            tokenizer = ClipTokenizer.open(folder / manifest.tokenizers[name])
+            found = text_samples(run, tokenizer(PROMPTS).input_ids)
+            return samples, replace(carried, embeddings=found)
+        if name == "unet":
+            schedule = NoiseSchedule.from_config(read_json(folder / manifest.scheduler))
+            latents = unet_samples(
+                run,
+                item.config,
+                carried.embeddings,
+                np.asarray(schedule.alphas_cumprod),
+                manifest.prediction_type,
+                carried.latents.shape[2:],
+            )
+            return samples, replace(carried, latents=latents)
+        if name == "vae_decoder":
+            scaled = carried.latents / np.float32(manifest.latents.scaling_factor)
+            return samples, replace(carried, picture=run({"latent_sample": scaled})["sample"])
+        if name == "vae_encoder":
+            run({"sample": np.clip(carried.picture, -1, 1)})
+            return samples, carried
+    raise SourceError(f"{name}: no verification inputs are known for this component.")
+
+
 def text_samples(run: Record, input_ids: NDArray[np.int64]) -> Array:
     """Runs the text encoder on prompts, two at a time.
 
@@ -119,7 +203,7 @@ def unet_samples(
     embeddings: Array,
     alphas_cumprod: NDArray[np.float64],
     prediction_type: str,
-    size: tuple[int, int],
+    size: tuple[int, ...],
 ) -> Array:
     """Runs the U-Net along a guided DDIM trajectory of four steps, both halves in one call.
 
@@ -158,7 +242,7 @@ def unet_samples(
     return denoised.astype(np.float32)
 
 
-def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, int]) -> Array:
+def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, ...]) -> Array:
     """An inpainting U-Net's mask (a box) and masked latents; nothing for other U-Nets."""
     extra = np.zeros((1, channels, *size), np.float32)
     if channels:

@@ -10,8 +10,9 @@ import pytest
 
 from exporter.compile import compile
 from exporter.errors import CompileError
+from exporter.report import require_parity
 from exporter.staged_files import VERIFICATION_NAME
-from exporter.verify import require_parity, verify
+from exporter.verify import verify
 from exporter.weight_map import read_weight_map
 from exporter.weights import read_header
 from runtimes.bundle import open_bundle

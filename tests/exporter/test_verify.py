@@ -11,7 +11,8 @@ import pytest
 
 from exporter.compile import compile
 from exporter.errors import VerificationError
-from exporter.verify import ComponentReport, Report, compare, require_parity, verify
+from exporter.report import ComponentReport, Report, compare, require_parity
+from exporter.verify import verify
 from runtimes.bundle import open_bundle
 from runtimes.errors import BundleError
 

@@ -1,0 +1,151 @@
+"""The figures of a verification: how far outputs are from torch's, and what is asked of them."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import VerificationError
+from exporter.staged_files import VERIFICATION_NAME
+from runtimes.version import VERSION
+
+Array = NDArray[Any]
+
+THRESHOLDS_DB: dict[str, float] = {"fp32": 80.0, "fp16": 45.0, "bf16": 35.0}
+"""PSNR that a component must reach, by the precision of its arithmetic or of rounded weights.
+
+Peak is the reference's largest magnitude. Reordered float32 sums over networks of this depth give
+100 dB and more; a wrong weight or a lost activation gives below 40. Rounding weights to fp16 has
+11 bits a weight, 66 dB each, of which a deep network keeps 50 to 60.
+"""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an output is from torch's over all samples.
+
+    Attributes:
+        max_abs: largest absolute difference.
+        peak: largest magnitude of the reference.
+        psnr_db: against that peak; None where the two are equal.
+        cosine: of the two as vectors.
+        non_finite: NaN and Inf values in the output.
+        reference_non_finite: those in the reference.
+    """
+
+    max_abs: float
+    peak: float
+    psnr_db: float | None
+    cosine: float
+    non_finite: int
+    reference_non_finite: int
+
+
+class ComponentReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Parity of one component: figures by output, and whether all reach the threshold."""
+
+    samples: int
+    threshold_db: float
+    outputs: dict[str, Comparison]
+    passed: bool
+    seconds_reference: float
+    seconds_engine: float
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Parity of a bundle, with the versions and the machine it was measured on."""
+
+    engine: str
+    components: dict[str, ComponentReport]
+    versions: dict[str, str]
+    machine: str
+
+
+def require_parity(report: Report) -> None:
+    """Refuses a report in which a component misses its threshold.
+
+    Raises:
+        VerificationError: names the first such component and its worst output.
+    """
+    for name, result in report.components.items():
+        if not result.passed:
+            output, worst = worst_output(result)
+            raise VerificationError(
+                f"{name} departs from torch: {output} has PSNR {worst.psnr_db or 0:.1f} dB where "
+                f"{result.threshold_db:g} dB are asked for (max abs {worst.max_abs:.3g} of "
+                f"{worst.peak:.3g}, {worst.non_finite} NaN or Inf)."
+            )
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Writes `verification.json` beside the manifest."""
+    raw = msgspec.json.format(msgspec.json.encode(report, order="sorted"), indent=2)
+    (folder / VERIFICATION_NAME).write_bytes(raw + b"\n")
+
+
+def worst_output(result: ComponentReport) -> tuple[str, Comparison]:
+    """The output that is furthest from the reference, by PSNR."""
+    return min(
+        result.outputs.items(),
+        key=lambda item: np.inf if item[1].psnr_db is None else item[1].psnr_db,
+    )
+
+
+def compare(pairs: list[tuple[Array, Array]]) -> Comparison:
+    """Compares outputs with their references, over all samples at once.
+
+    Args:
+        pairs: (reference, output), of the same shape each.
+    """
+    reference = np.concatenate([np.ravel(a) for a, _ in pairs]).astype(np.float64)
+    output = np.concatenate([np.ravel(b) for _, b in pairs]).astype(np.float64)
+    both = np.isfinite(reference) & np.isfinite(output)
+    a, b = reference[both], output[both]
+    peak = float(np.abs(a).max(initial=0.0))
+    error = float(np.mean((a - b) ** 2)) if a.size else float("inf")
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return Comparison(
+        max_abs=float(np.abs(a - b).max(initial=0.0)),
+        peak=peak,
+        psnr_db=None if error == 0 else float(10 * np.log10(max(peak, 1e-30) ** 2 / error)),
+        cosine=float(a @ b) / norm if norm else float(not a.any() and not b.any()),
+        non_finite=int((~np.isfinite(output)).sum()),
+        reference_non_finite=int((~np.isfinite(reference)).sum()),
+    )
+
+
+def passes(figures: Comparison, threshold_db: float) -> bool:
+    """Whether all values are finite and the PSNR reaches the threshold."""
+    finite = figures.non_finite == 0 and figures.reference_non_finite == 0
+    return finite and (figures.psnr_db is None or figures.psnr_db >= threshold_db)
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what a verification runs on."""
+    found = {"python": platform.python_version(), "latedge": VERSION}
+    for name in ("torch", "diffusers", "transformers", "onnxruntime", "openvino"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """The system and the processor, in words."""
+    return f"{platform.system()} {platform.machine()}, {_processor()}"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"
