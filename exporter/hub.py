@@ -30,6 +30,7 @@ _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CONFIG = "config.json"
 _FOLDERS = ("text_encoder", "unet", "vae")
 _TIMEOUT_SECONDS = 30
+_WORTH_TELLING_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class HubModel:
         folder: its snapshot in the cache, which has the small files.
         sizes: every file of the commit → its bytes, None where the Hub doesn't say; None where the
             Hub wasn't reached and the cache must do.
-        progress: called with a line per file that is downloaded.
+        progress: called with a line per large file that is downloaded.
     """
 
     hub_id: str
@@ -80,8 +81,9 @@ class HubModel:
 
         if not isinstance(try_to_load_from_cache(self.hub_id, name, revision=self.revision), str):
             size = (self.sizes or {}).get(name)
-            told = "" if size is None else f", {size / 1e6:,.1f} MB"
-            self.progress(f"{self.hub_id}: downloading {name}{told}")
+            if size is None or size >= _WORTH_TELLING_BYTES:
+                told = "" if size is None else f", {size / 1e6:,.1f} MB"
+                self.progress(f"{self.hub_id}: downloading {name}{told}")
         with _explained(self.hub_id, self.revision):
             return Path(
                 hf_hub_download(self.hub_id, name, revision=self.revision, tqdm_class=_silent_bar())
@@ -100,7 +102,7 @@ def open_hub_model(hub_id: str, revision: str | None, progress: Progress) -> Hub
     Args:
         hub_id: `organisation/name`.
         revision: branch, tag or commit; None takes the main branch.
-        progress: called with a line per file that is downloaded.
+        progress: called with a line per large file that is downloaded.
 
     Raises:
         SourceError: there is no such model or revision, it can't be reached, a login is needed, or
@@ -125,7 +127,7 @@ def fetch_part(hub_id: str, folder: str, progress: Progress) -> Path:
     Args:
         hub_id: `organisation/name`.
         folder: what a whole model calls it.
-        progress: called with a line per file that is downloaded.
+        progress: called with a line per large file that is downloaded.
 
     Returns:
         The folder with its config and weights.
