@@ -18,17 +18,18 @@ def show(found: SourceInspection) -> None:
     console.print(facts)
     if not found.networks:
         return
-    parts = Table("network", "weights", "architecture", "known from")
+    parts = Table(show_lines=True)
+    parts.add_column("network", overflow="fold")
+    parts.add_column("architecture", overflow="fold")
     for name, network in found.networks.items():
-        weights = (
+        lines = (
+            f"{name}: {network.class_name}",
+            network.known_from,
             f"{', '.join(network.dtypes)}, {network.size_bytes / 1e6:.1f} MB",
-            f"{network.weights} tensors",
-            f"{network.parameters:,} parameters",
+            f"{network.weights} tensors, {network.parameters:,} parameters",
         )
         architecture = (f"{key} {value}" for key, value in network.architecture.items())
-        parts.add_row(
-            name, "\n".join(weights), escape("\n".join(architecture)), escape(network.known_from)
-        )
+        parts.add_row(escape("\n".join(lines)), escape("\n".join(architecture)))
     console.print(parts)
 
 

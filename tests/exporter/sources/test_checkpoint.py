@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import synthesize
 from benchmarks.synthetic.single_file import write_single_file
 from exporter.errors import SourceError, WeightError
 from exporter.export import export
@@ -58,6 +59,14 @@ def assert_same(found: Source, expected: Source) -> None:
 def test_parts_are_the_folders(model: Named, checkpoint: Named, name: str) -> None:
     options = options_of(name, model(name))
     assert_same(open_source(checkpoint(name), options), open_source(model(name)))
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_every_dtype_is_read(tmp_path: Path, dtype: str) -> None:
+    """SD 2's: its attention is split by bytes."""
+    folder = synthesize("tiny-sd21", tmp_path / "model", dtype=dtype)
+    path = write_single_file(folder, tmp_path / "m.safetensors")
+    assert_same(open_source(path, SourceOptions(config=folder)), open_source(folder))
 
 
 def _bytes(bundle: Path) -> dict[str, bytes]:
