@@ -75,7 +75,7 @@ def verify(
     opened = open_bundle(bundle, full=True)
     folder, manifest = opened.path, opened.manifest
     if image:
-        check_drawable(folder, manifest.tasks, manifest.components, folder / manifest.scheduler)
+        check_drawable(folder, manifest.tasks, manifest.components, opened.scheduler_config)
     prepared = references(opened, None if against is None else Path(against))
     run = _fingerprint(opened, prepared, locate=locate)
     with cached_journal(run, force=force, progress=progress) as journal:
