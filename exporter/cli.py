@@ -115,6 +115,9 @@ def compile(
         int | None,
         typer.Option(help="Fix the U-Net's batch: 2 takes both guidance halves at once, 1 one."),
     ] = None,
+    layout: Annotated[
+        str, typer.Option(help="optimum, or genai for what OpenVINO GenAI opens as well.")
+    ] = "optimum",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -133,6 +136,7 @@ def compile(
         width=width,
         batch=batch,
         force=force,
+        layout=layout,
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)

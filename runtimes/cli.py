@@ -205,7 +205,7 @@ def _facts(found: Inspection) -> dict[str, str]:
         f"scaled by {latents.scaling_factor:g}",
         "defaults": f"{defaults.width}×{defaults.height}, {defaults.num_inference_steps} steps of "
         f"{defaults.sampler}, guidance {defaults.guidance_scale:g}",
-        "files": f"{found.files}, {_mb(found.size_bytes)}, as the manifest says",
+        "files": f"{found.files}, {_mb(found.size_bytes)}, {_checked(found)}",
         "source": _origin(provenance),
         "made with": ", ".join(f"{tool} {number}" for tool, number in provenance.tools.items()),
         "options": "; ".join(
@@ -219,6 +219,12 @@ def _origin(provenance: Provenance) -> str:
     kind = f"{provenance.source_kind}, " if provenance.source_kind else ""
     model = f"{provenance.hub_id} at {provenance.revision}, " if provenance.hub_id else ""
     return f"{kind}{model}SHA-256 {provenance.source_sha256}"
+
+
+def _checked(found: Inspection) -> str:
+    if found.inferred:
+        return "compared with nothing: there is no manifest, all this was inferred"
+    return "as the manifest says"
 
 
 def _lines(arrow: str, ports: Sequence[Port]) -> list[str]:
