@@ -1,4 +1,7 @@
-"""The verbs `export`, `compile` and `verify`. What they need beyond typer is imported on use."""
+"""The verbs `export`, `compile`, `verify` and `inspect`.
+
+What they need beyond typer is imported on use: `inspect` works where there is no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,20 @@ from typing import Annotated
 
 import typer
 
-Source = Annotated[Path, typer.Argument(help="Diffusers folder of the model.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="Diffusers folder, single .safetensors checkpoint, or ORGANISATION/NAME of a model "
+        "on the Hugging Face Hub."
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The new bundle (a folder).")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Start afresh after an interruption, and replace an output that exists."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -25,13 +39,48 @@ def export(
         typer.Option(help="Export this component alone; may be given several times."),
     ] = None,
     verify: Annotated[
-        str, typer.Option(help="Compare each of the components with torch, or none.")
+        str,
+        typer.Option(
+            help="Compare the components with torch, the image (components and then a whole "
+            "picture), or none."
+        ),
     ] = "components",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a checkpoint: a Diffusers folder with configs, scheduler and tokenizer; its "
+            "weights are not used. Without it they are read off the checkpoint."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of another tokenizer than the source's.")
+    ] = None,
+    vae: Annotated[
+        Path | None,
+        typer.Option(help="Another VAE than the source's: folder, .safetensors file or Hub id."),
+    ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(help="Another text encoder than the source's: folder, file or Hub id."),
+    ] = None,
+    prediction_type: Annotated[
+        str | None,
+        typer.Option(
+            help="What a checkpoint's U-Net predicts: epsilon or v_prediction. SD 2.x needs it."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Export a model to a portable bundle, verified against torch."""
+    """Export a model to a portable bundle, verified against torch.
+
+    After an interruption the same command goes on from what was finished.
+    """
     from exporter.export import export as run
+    from exporter.source import SourceOptions
 
     manifest = run(
         source,
@@ -40,6 +89,14 @@ def export(
         components=tuple(component) if component else None,
         verify=verify,  # pyright: ignore[reportArgumentType]
         force=force,
+        source_options=SourceOptions(
+            config=config,
+            tokenizer=tokenizer,
+            vae=vae,
+            text_encoder=text_encoder,
+            prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
+            revision=revision,
+        ),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)
@@ -64,7 +121,10 @@ def compile(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Compile a portable bundle for an engine."""
+    """Compile a portable bundle for an engine.
+
+    After an interruption the same command goes on from what was finished.
+    """
     from exporter.compile import compile as run
 
     manifest = run(
@@ -88,24 +148,82 @@ def verify(
         Path | None,
         typer.Option(help="Source model or portable bundle whose weights torch takes."),
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate", help="Look for the first departing node also where a component passes."
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Start afresh after an interruption.")
+    ] = False,
+    image: Annotated[
+        bool, typer.Option("--image", help="Compare a whole picture with diffusers', too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Hash every file of a bundle and compare its components with torch."""
+    """Hash every file of a bundle and compare its components with torch.
+
+    Where a component departs from torch, the first node that does is looked for and named. After an
+    interruption the same command goes on from what was compared.
+    """
     import msgspec
 
     from exporter.report import require_parity
     from exporter.verify import verify as run
     from runtimes.manifest import MANIFEST_NAME
 
-    report = run(bundle, against=against, progress=_tell)
+    report = run(bundle, against=against, locate=locate, image=image, force=force, progress=_tell)
     if as_json:
         print(msgspec.json.encode(report).decode())
     require_parity(report)
     if not as_json:
+        picture = ", and so does the whole picture" if image else ""
         # A folder that Optimum exported has no manifest to compare its files with.
         told = (bundle / MANIFEST_NAME).is_file()
         files = "every file is as its manifest says and " if told else ""
-        print(f"{bundle}: {files}every component agrees with torch")
+        print(f"{bundle}: {files}every component agrees with torch{picture}")
+
+
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A bundle, a Diffusers folder or a .safetensors file."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell what a bundle, a model or a weight file is, and how that is known."""
+    from exporter.source import PICKLES
+    from runtimes.manifest import MANIFEST_NAME
+    from runtimes.optimum.folder import holds_graphs
+
+    # A bundle has a model_index.json, too, and so has what Optimum exported; what is none of these
+    # is refused as a bundle.
+    is_model = path.is_file() or path.suffix in PICKLES or (path / "model_index.json").is_file()
+    if is_model and not (path / MANIFEST_NAME).is_file() and not holds_graphs(path):
+        _inspect_source(path, as_json=as_json)
+    else:
+        _inspect_bundle(path, as_json=as_json)
+
+
+def _inspect_bundle(path: Path, *, as_json: bool) -> None:
+    from runtimes.cli import inspect as run
+
+    run(path, as_json=as_json)
+
+
+def _inspect_source(path: Path, *, as_json: bool) -> None:
+    from exporter.inspection import inspect_source
+
+    found = inspect_source(path)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(found).decode())
+    else:
+        from exporter.inspection_table import show
+
+        show(found)
 
 
 def _tell(line: str) -> None:

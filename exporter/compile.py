@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
 from exporter.errors import CompileError
+from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.progress import Progress, silent
 from exporter.staged_files import copy_file, list_files, write_manifest
-from exporter.staging import check_free, check_room, staged
-from exporter.targets import GENAI, LAYOUTS, layout_target
+from exporter.staging import check_free, check_room, resumable
+from exporter.targets import GENAI, LAYOUTS, Compiled, Target, layout_target
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError, unknown_name
-from runtimes.manifest import Defaults, Manifest, Provenance
+from runtimes.manifest import Component, Defaults, Manifest, Provenance
 
 _TEXT_LENGTH = 77
 """Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
@@ -32,7 +33,7 @@ class CompileConfig:
         width: likewise.
         batch: what the U-Net takes in one call: 2 for both guidance halves of a picture at once,
             1 for one after the other; None leaves the batch free.
-        force: replace an existing output.
+        force: replace an existing output, and use nothing of an interrupted run.
         layout: "optimum", or "genai" for what OpenVINO GenAI opens.
     """
 
@@ -60,6 +61,8 @@ def compile(  # the verb's name, which design gives to the Python call as well
 ) -> Manifest:
     """Compiles a portable bundle for a target.
 
+    After an interruption the same call goes on from the components that were finished.
+
     Args:
         bundle: the portable bundle.
         output: the new bundle, which appears whole or not at all.
@@ -68,7 +71,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
         height: see `CompileConfig`.
         width: see `CompileConfig`.
         batch: see `CompileConfig`.
-        force: replace an existing output.
+        force: replace an existing output, and use nothing of an interrupted run.
         layout: see `CompileConfig`.
         progress: called with lines on what is done.
 
@@ -90,18 +93,23 @@ def compile(  # the verb's name, which design gives to the Python call as well
     _check(opened, config)
     _check_layout(opened, config)
     # Weights may be widened from fp16; graphs are small beside them.
-    check_room(Path(output).parent, opened.size_bytes() * (2 if chosen == "fp32" else 1))
-    with staged(Path(output), force=force) as folder:
-        entries, hashes = {}, {}
+    check_room(Path(output), opened.size_bytes() * (2 if chosen == "fp32" else 1))
+    run = _fingerprint(opened, config, chosen)
+    with resumable(Path(output), run, force=force, progress=progress) as journal:
+        folder = journal.content
+        entries: dict[str, Component] = {}
+        hashes: dict[str, str] = {}
         for name in opened.manifest.components:
-            (folder / name).mkdir()
-            copy_file(opened.path / name / "config.json", folder / name / "config.json")
-            compiled = compiler.compile(
-                opened, name, folder, precision=chosen, sizes=_sizes(opened, name, config)
+            compiled = journal.step(
+                name,
+                lambda name=name: _compile_component(
+                    compiler, opened, name, folder, config, chosen, progress
+                ),
+                Compiled,
+                lambda compiled: compiled.hashes,
             )
             entries[name] = compiled.entry
             hashes |= compiled.hashes
-            progress(f"{name}: compiled for {target}, {chosen}")
         _copy_texts(opened, folder)
         _add_layout(opened, folder, config)
         manifest = msgspec.structs.replace(
@@ -114,6 +122,29 @@ def compile(  # the verb's name, which design gives to the Python call as well
         )
         write_manifest(folder, manifest)
     return manifest
+
+
+def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str) -> Fingerprint:
+    options = {**asdict(config), "precision": precision, "force": None}
+    # The manifest has the hashes of all files, and opening has compared them.
+    return fingerprint("compile", bundle.sha256, options, sdk=config.target)
+
+
+def _compile_component(
+    compiler: Target,
+    bundle: Bundle,
+    name: str,
+    folder: Path,
+    config: CompileConfig,
+    precision: str,
+    progress: Progress,
+) -> Compiled:
+    (folder / name).mkdir()
+    copy_file(bundle.path / name / "config.json", folder / name / "config.json")
+    sizes = _sizes(bundle, name, config)
+    compiled = compiler.compile(bundle, name, folder, precision=precision, sizes=sizes)
+    progress(f"{name}: compiled for {config.target}, {precision}")
+    return compiled
 
 
 def _check(bundle: Bundle, config: CompileConfig) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,17 @@ class Carried:
             picture=np.tanh(generator.randn((1, 3, height * factor, wide * factor))),
             embeddings=generator.randn((len(PROMPTS), 77, width)),
         )
+
+    def save(self, folder: Path) -> None:
+        """Writes the arrays into a new folder, bit by bit as they are."""
+        folder.mkdir()
+        for name, values in vars(self).items():
+            np.save(folder / f"{name}.npy", values)
+
+    @classmethod
+    def load(cls, folder: Path) -> Carried:
+        """Reads what `save` wrote."""
+        return cls(**{each.name: np.load(folder / f"{each.name}.npy") for each in fields(cls)})
 
 
 Record = Callable[[Feeds], Mapping[str, Array]]

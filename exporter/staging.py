@@ -1,20 +1,27 @@
 """A folder that appears whole or not at all.
 
-It is written as `.<name>.partial` beside its place and renamed in the end. A lock beside it keeps
-two writers of one place apart, and goes with its process, however that ends.
+It is written in `.<name>.partial` beside its place and put there in the end. A lock beside it keeps
+two writers of one place apart. What an interrupted run finished is left for the next one where the
+writer keeps a journal.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
+from exporter.fingerprint import Fingerprint
+from exporter.journal import CONTENT, Journal
+from exporter.lock import LockedError, locked
+from exporter.progress import Progress
+from exporter.replace import clear, put_in_place, recover
 from runtimes.errors import LatedgeError, UsageError
+
+KEPT_NOTE = "what is finished is kept: run the same again, without --force, to go on from there."
+"""What a user is told beside "interrupted"."""
 
 _OWN_FILES = {"latedge.json", "model_index.json"}
 
@@ -34,22 +41,81 @@ def staged(output: Path, *, force: bool) -> Generator[Path]:
         UsageError: `output` exists and `force` is not given, or it is not a place for a folder.
         LatedgeError: another process writes there, or the folder can't be made.
     """
-    output = output.absolute()
-    check_free(output, force=force)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        lock = _lock(output.with_name(f".{output.name}.lock"))
-    except OSError as e:
-        raise LatedgeError(f"can't write to {output.parent}: {e.strerror}.") from e
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        yield partial
-        _replace(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        _unlock(lock)
+    with _reserved(output, force=force) as (place, partial):
+        try:
+            clear(partial, place)
+            content = partial / CONTENT
+            content.mkdir(parents=True)
+            yield content
+            put_in_place(content, place)
+        finally:
+            clear(partial, place)
+
+
+@contextmanager
+def resumable(
+    output: Path, fingerprint: Fingerprint, *, force: bool, progress: Progress
+) -> Generator[Journal]:
+    """Gives a journal, and puts what its steps wrote at `output` when the block ends well.
+
+    When the block is interrupted (Ctrl-C, a kill, too little memory) the finished steps are left
+    for the next run of the same fingerprint; when it fails, nothing is. An existing output stays as
+    it was.
+
+    Args:
+        output: where `Journal.content` shall be.
+        fingerprint: of this run.
+        force: start afresh, and replace an existing output once the new one is whole.
+        progress: told what is taken from an interrupted run.
+
+    Raises:
+        UsageError: `output` exists and `force` is not given, or it is not a place for a folder.
+        LatedgeError: another process writes there, or the folder can't be made.
+    """
+    with _reserved(output, force=force) as (place, partial):
+        journal = None
+        try:
+            journal = Journal.open(partial, fingerprint, afresh=force, progress=progress)
+            yield journal
+            put_in_place(journal.content, place)
+        except BaseException as e:
+            # Where an output is to be replaced the next run needs --force, and starts afresh.
+            if is_interruption(e) and journal and journal.finished and not os.path.lexists(place):
+                e.add_note(KEPT_NOTE)
+            else:
+                clear(partial, place)
+            raise
+        clear(partial, place)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether the work was stopped, rather than found to be impossible."""
+    return isinstance(error, MemoryError) or not isinstance(error, Exception)
+
+
+@contextmanager
+def _reserved(output: Path, *, force: bool) -> Generator[tuple[Path, Path]]:
+    """Keeps an output's place for one writer; gives the place and the folder to write in."""
+    place = output.absolute()
+    check_free(place, force=force)
+    partial = partial_folder(place)
+    with ExitStack() as stack:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(place.with_name(f".{place.name}.lock")))
+            recover(partial, place)
+        except LockedError as e:
+            raise LatedgeError(f"another process is writing {place}; wait for it to end.") from e
+        except OSError as e:
+            raise LatedgeError(f"can't write to {place.parent}: {e.strerror}.") from e
+        # Again: it may have been put there, or taken back, by now.
+        check_free(place, force=force)
+        yield place, partial
+
+
+def partial_folder(output: Path) -> Path:
+    """Where an output is written before it appears."""
+    return output.absolute().with_name(f".{output.absolute().name}.partial")
 
 
 def check_free(output: Path, *, force: bool) -> None:
@@ -79,63 +145,23 @@ def _is_replaceable(output: Path) -> bool:
     return not names or bool(names & _OWN_FILES)
 
 
-def check_room(folder: Path, needed_bytes: int) -> None:
+def check_room(output: Path, needed_bytes: int) -> None:
     """Refuses to start what the disk can't hold.
 
     Args:
-        folder: where it is to be written; need not exist yet.
+        output: the folder to be written. What an interrupted run left beside it counts as free: it
+            is used or cleared.
         needed_bytes: how much is to be written.
 
     Raises:
         LatedgeError: fewer bytes are free.
     """
-    place = folder.absolute()
+    place = output.absolute()
     while not place.exists():
         place = place.parent
-    free = shutil.disk_usage(place).free
+    left = (path for path in partial_folder(output).rglob("*") if path.is_file())
+    free = shutil.disk_usage(place).free + sum(path.stat().st_size for path in left)
     if free < needed_bytes:
         raise LatedgeError(
             f"{place} has {free / 1e9:.2f} GB free where {needed_bytes / 1e9:.2f} GB are needed."
         )
-
-
-def _replace(partial: Path, output: Path) -> None:
-    """Puts the new folder in place; the old one goes once the new one is there."""
-    if not os.path.lexists(output):
-        partial.rename(output)
-        return
-    old = output.with_name(f".{output.name}.old.partial")
-    shutil.rmtree(old, ignore_errors=True)
-    output.rename(old)
-    try:
-        partial.rename(output)
-    except OSError:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _lock(path: Path) -> tuple[Path, IO[bytes]]:
-    file = path.open("ab")
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        file.close()
-        place = path.with_name(path.name.removeprefix(".").removesuffix(".lock"))
-        raise LatedgeError(f"another process is writing {place}; wait for it to end.") from e
-    return path, file
-
-
-def _unlock(lock: tuple[Path, IO[bytes]]) -> None:
-    path, file = lock
-    # Removed before it is released: who waits for the name makes a new file.
-    with contextlib.suppress(OSError):
-        path.unlink()
-    file.close()

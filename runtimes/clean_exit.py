@@ -101,19 +101,24 @@ def describe(error: BaseException) -> str:
         case LatedgeError():
             return str(error)
         case KeyboardInterrupt():
-            return "interrupted; nothing half-written is left."
+            return f"interrupted; {_notes(error) or 'nothing half-written is left.'}"
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] in EXTRAS:
             module = name.partition(".")[0]
             return f'{module} is not installed: pip install "latedge[{EXTRAS[module]}]"'
         case OSError(strerror=str(reason), filename=filename):
             return f"{filename}: {reason}." if filename is not None else f"{reason}."
         case MemoryError():
-            return "out of memory."
+            return f"out of memory{f'; {notes}' if (notes := _notes(error)) else '.'}"
         case _:
             return (
                 f"{type(error).__name__}: {error} (a fault in latedge; run again with "
                 f"{TRACEBACK}=1 for the traceback, and report it)"
             )
+
+
+def _notes(error: BaseException) -> str:
+    """What the interrupted work added on what it leaves."""
+    return " ".join(getattr(error, "__notes__", ()))
 
 
 def one_line(text: str) -> str:

@@ -29,15 +29,17 @@ SDK_FILES: dict[str, frozenset[str]] = {
             "runtimes/engines/ov.py",
             "exporter/targets/ov.py",
             "exporter/targets/genai.py",
+            "exporter/probes/ov.py",
             "benchmarks/interop/draw_genai.py",
         }
     ),
 }
-"""SDK → its engine and target files, the only ones that import it, and what runs a peer on it."""
+"""SDK → its engine, target and probe files, which alone import it, and what runs a peer on it."""
 
 TORCH_FILES = frozenset(
     {
         "benchmarks/interop/draw_diffusers.py",
+        "benchmarks/planted_faults.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",
         "benchmarks/shapes/latent_scale.py",
@@ -53,7 +55,7 @@ TORCH_FILES = frozenset(
         "benchmarks/synthetic/networks.py",
     }
 )
-"""Outside exporter/, the files that import torch & co: training and reference runs."""
+"""Outside exporter/, the files that import torch & co: training, references, altered graphs."""
 
 FORBIDDEN_PACKAGES: dict[str, frozenset[str]] = {
     "runtimes": frozenset({"exporter", "benchmarks", "latedge", "tests", "scripts"}),

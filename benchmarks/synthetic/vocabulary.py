@@ -1,8 +1,9 @@
 """A CLIP-format byte-pair vocabulary of any size, made up but well formed.
 
-The real one is not ours to ship. This one has its layout: 256 byte symbols, the same with `</w>`,
-one token per merge, then the two specials; every merge joins two earlier tokens into a new one. So
-it exercises a tokenizer as the real one does, while its tokens mean nothing.
+The real one, which ships with the exporter, has one size. This one has its layout at any size: 256
+byte symbols, the same with `</w>`, one token per merge, then the two specials; every merge joins
+two earlier tokens into a new one. So it exercises a tokenizer as the real one does, while its
+tokens mean nothing.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def write_tokenizer(folder: Path, size: int, pad_token: str) -> None:
     """
     vocabulary, merges = make_vocabulary(size)
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     specials = {"bos_token": BEGIN, "eos_token": END, "pad_token": pad_token, "unk_token": END}
     config = {
         **specials,
@@ -119,4 +120,6 @@ def write_tokenizer(folder: Path, size: int, pad_token: str) -> None:
         "tokenizer_config.json": config,
     }
     for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / name).write_text(
+            json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n"
+        )

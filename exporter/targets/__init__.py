@@ -55,7 +55,7 @@ class Target(Protocol):
         precision: str,
         sizes: Mapping[str, int],
     ) -> Compiled:
-        """Compiles a component of a portable bundle.
+        """Compiles a component of a portable bundle; all that it writes is new files.
 
         Args:
             bundle: the portable bundle.

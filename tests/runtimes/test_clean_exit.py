@@ -15,7 +15,13 @@ from runtimes.clean_exit import EXTRAS, TRACEBACK, describe, exits_cleanly, run
 from runtimes.errors import BundleError, UsageError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KEPT = "what is finished is kept: run the same again to go on from there."
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device", "x.png")
+
+
+def noted(error: BaseException) -> BaseException:
+    error.add_note(KEPT)
+    return error
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +46,8 @@ def app(error: BaseException) -> typer.Typer:
         (BundleError("no bundle."), 1, "error: no bundle."),
         (BundleError("one\n  two\n\nthree"), 1, "error: one two three"),
         (KeyboardInterrupt(), 1, "error: interrupted; nothing half-written is left."),
+        (noted(KeyboardInterrupt()), 1, f"error: interrupted; {KEPT}"),
+        (noted(MemoryError()), 1, f"error: out of memory; {KEPT}"),
         (NO_SPACE, 1, "error: x.png: No space left on device."),
         (OSError(errno.EIO, "Input/output error"), 1, "error: Input/output error."),
         (MemoryError(), 1, "error: out of memory."),
