@@ -10,10 +10,10 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format schema wheel hooks clean
+.PHONY: help install demo test lint format schema wheel smoke-aarch64 hooks clean
 
 help: ## This list.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
 
 install: $(INSTALLED) ## .venv with all that the demo and the tests need.
 
@@ -46,8 +46,12 @@ format: $(INSTALLED) ## Rewrites the source in the project's form.
 schema: $(INSTALLED) ## Writes schema/latedge.schema.json anew from the manifest's types.
 	$(BIN)/python scripts/make_schema.py
 
-wheel: $(INSTALLED) ## dist/*.whl
+wheel: $(INSTALLED) ## dist/*.whl, which must run on every system.
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/latedge-*-py3-none-any.whl
+
+smoke-aarch64: $(INSTALLED) ## The demo's picture on an emulated ARM processor (Debian alone).
+	$(BIN)/python scripts/smoke_aarch64.py
 
 hooks: $(INSTALLED) ## Runs the linters before every commit.
 	$(BIN)/pre-commit install

@@ -30,7 +30,11 @@ def export(
         typer.Option(help="Export this component alone; may be given several times."),
     ] = None,
     verify: Annotated[
-        str, typer.Option(help="Compare each of the components with torch, or none.")
+        str,
+        typer.Option(
+            help="Compare the components with torch, the image (components and then a whole "
+            "picture), or none."
+        ),
     ] = "components",
     force: Force = False,
     as_json: Json = False,
@@ -95,26 +99,40 @@ def verify(
         Path | None,
         typer.Option(help="Source model or portable bundle whose weights torch takes."),
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate", help="Look for the first departing node also where a component passes."
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Start afresh after an interruption.")
+    ] = False,
+    image: Annotated[
+        bool, typer.Option("--image", help="Compare a whole picture with diffusers', too.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle and compare its components with torch.
 
-    After an interruption the same command goes on from what was compared.
+    Where a component departs from torch, the first node that does is looked for and named. After an
+    interruption the same command goes on from what was compared.
     """
     import msgspec
 
     from exporter.report import require_parity
     from exporter.verify import verify as run
 
-    report = run(bundle, against=against, force=force, progress=_tell)
+    report = run(bundle, against=against, locate=locate, image=image, force=force, progress=_tell)
     if as_json:
         print(msgspec.json.encode(report).decode())
     require_parity(report)
     if not as_json:
-        print(f"{bundle}: every file is as its manifest says and every component agrees with torch")
+        picture = ", and so does the whole picture" if image else ""
+        print(
+            f"{bundle}: every file is as its manifest says and every component agrees with torch"
+            f"{picture}"
+        )
 
 
 def _tell(line: str) -> None:

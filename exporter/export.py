@@ -43,8 +43,8 @@ from runtimes.version import VERSION
 DType = Literal["source", "fp32", "fp16"]
 DTYPES: tuple[DType, ...] = ("source", "fp32", "fp16")
 
-Verify = Literal["components", "none"]
-VERIFY: tuple[Verify, ...] = ("components", "none")
+Verify = Literal["components", "image", "none"]
+VERIFY: tuple[Verify, ...] = ("components", "image", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
 _ANY_SCHEDULE = "dpmpp-2m"
@@ -91,7 +91,7 @@ def export(
         output: the bundle, which appears whole or not at all.
         dtype: "source" keeps each weight's dtype, "fp32" and "fp16" cast.
         components: component names; None for all.
-        verify: "components" compares each with torch, "none" skips it.
+        verify: "components" compares each with torch, "image" a whole picture too, "none" nothing.
         force: replace an existing output, and use nothing of an interrupted run.
         progress: called with lines on what is done.
 
@@ -109,6 +109,10 @@ def export(
     check_free(config.output, force=force)
     model = open_source(config.source)
     prepared, recognised = prepare(model, config.components)
+    if config.verify == "image":
+        from exporter.verify_image import check_drawable
+
+        check_drawable(model.path, _tasks(recognised), prepared, model.scheduler_path)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
     run = _fingerprint(model, recognised, prepared, plans, config)
@@ -127,12 +131,17 @@ def export(
         _copy_texts(model, recognised, prepared, folder)
         sampler = _default_sampler(model, progress)
         manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
-        if config.verify == "components":
+        if config.verify != "none":
             from exporter.report import require_parity, write_report
             from exporter.verify import verify_components
 
-            report = verify_components(folder, manifest, prepared, journal, progress)
+            report = verify_components(folder, manifest, prepared, journal, progress=progress)
             require_parity(report)
+            if config.verify == "image":
+                from exporter.verify_image import with_image
+
+                report = with_image(folder, manifest, prepared, report, progress)
+                require_parity(report)
             write_report(folder, report)
         write_manifest(folder, manifest)
     return manifest
@@ -143,7 +152,7 @@ def _check_options(config: ExportConfig) -> None:
         raise unknown_name("dtype", config.dtype, DTYPES)
     if config.verify not in VERIFY:
         raise unknown_name("verification", config.verify, VERIFY)
-    if config.verify == "components" and find_spec("onnxruntime") is None:
+    if config.verify != "none" and find_spec("onnxruntime") is None:
         raise UsageError(
             "verification runs ONNX Runtime, which is not installed: "
             'pip install "latedge[onnxruntime]", or skip it with --verify none.'
@@ -257,11 +266,10 @@ def _manifest(
     vae = configs.get("vae", {})
     factor = vae_factor(vae) if "block_out_channels" in vae else 8
     size = int(configs["unet"].get("sample_size") or 64) * factor
-    channels = int(configs["unet"]["in_channels"])
     return Manifest(
         schema="1.0",
         family=family.name,
-        tasks=family.tasks.get(channels, ()),
+        tasks=_tasks(recognised),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         scheduler="scheduler/scheduler_config.json",
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
@@ -285,6 +293,11 @@ def _manifest(
             options={"export": {"dtype": config.dtype}},
         ),
     )
+
+
+def _tasks(recognised: Recognised) -> tuple[str, ...]:
+    channels = int(recognised.configs["unet"]["in_channels"])
+    return recognised.family.tasks.get(channels, ())
 
 
 def _entry(name: str, item: Prepared, dtype: DType) -> ComponentEntry:

@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 
 import onnx_ir as ir
@@ -18,7 +19,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from exporter.components.base import Component, Config
-from exporter.passes.naming import MODULE_KEY
+from exporter.passes.naming import MODULE_KEY, set_origins
 from runtimes.manifest import Port
 
 OPSET = 23
@@ -29,6 +30,19 @@ IR_VERSION = 10
 
 _TORCH_DTYPE = {"float32": torch.float32, "int64": torch.int64}
 _NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A capture in both forms.
+
+    Attributes:
+        program: torch's own, under fake tensors: its graph has no weights.
+        model: the ONNX model made of it; `origins_of` its graph names the program's values.
+    """
+
+    program: torch.export.ExportedProgram
+    model: ir.Model
 
 
 def capture(component: Component, config: Config) -> ir.Model:
@@ -42,6 +56,11 @@ def capture(component: Component, config: Config) -> ir.Model:
         An opset-23 model whose inputs and outputs are named as the component says and whose
         initializers are named by Diffusers keys, without values.
     """
+    return trace(component, config).model
+
+
+def trace(component: Component, config: Config) -> Traced:
+    """Captures a component; see `capture`. Gives torch's program beside the model."""
     with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
         network = component.build(config).eval().requires_grad_(False)
         wrapped = component.wrap(network, config)
@@ -58,13 +77,34 @@ def capture(component: Component, config: Config) -> ir.Model:
             output_names=[port.name for port in component.outputs(config)],
         )
     assert onnx_program is not None
-    model = onnx_program.model
+    # The program that was translated: decomposed where ONNX has no such operator.
+    program, model = onnx_program.exported_program, onnx_program.model
+    assert program is not None
     model.ir_version = IR_VERSION
     model.producer_version = None
     _name_initializers(model, component, config)
     _keep_module_paths(model)
     _name_axes(model, (*component.inputs(config), *component.outputs(config)))
-    return model
+    _note_origins(model, program, [port.name for port in component.outputs(config)])
+    return Traced(program, model)
+
+
+def _note_origins(
+    model: ir.Model, program: torch.export.ExportedProgram, outputs: list[str]
+) -> None:
+    """The exporter names a value as torch's program does; outputs are named as the component says.
+
+    What one operator of the program became is several nodes; the last has its name.
+    """
+    called = {node.name for node in program.graph.nodes if node.op == "call_function"}
+    made = {value.name for node in model.graph for value in node.outputs}
+    origins = {name: (name,) for name in called & made}
+    returned = program.graph.output_node().args[0]
+    assert isinstance(returned, tuple)
+    for port, node in zip(outputs, returned, strict=True):
+        assert isinstance(node, torch.fx.Node)
+        origins[port] = (node.name,)
+    set_origins(model.graph, origins)
 
 
 def examples(component: Component, config: Config) -> tuple[torch.Tensor, ...]:

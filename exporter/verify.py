@@ -1,4 +1,4 @@
-"""The verb `verify`: parity of a bundle's components with torch. Returns a report, prints nothing.
+"""The verb `verify`: parity of a bundle with torch. Returns a report, prints nothing.
 
 Each component runs in the form its target runs: a portable graph is lowered in memory as the ONNX
 Runtime target does it; a compiled one runs through its own engine. Components come one after the
@@ -7,14 +7,18 @@ other, torch before the engine, so that one network is in memory at a time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
 
 from exporter.cached_journal import cached_journal
 from exporter.components import component as load_component
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
+from exporter.locate import find_in_bundle
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
 from exporter.reference import Carried, Sample, run_reference
@@ -31,6 +35,7 @@ from exporter.report import (
     worst_output,
 )
 from exporter.source import open_source
+from exporter.verify_image import check_drawable, with_image
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
@@ -43,38 +48,55 @@ def verify(
     bundle: Path | str,
     *,
     against: Path | str | None = None,
+    locate: bool = False,
+    image: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
     """Hashes every file of a bundle and compares its components with torch.
 
+    Where a component misses its threshold, the first node that departs from torch is looked for.
     After an interruption the same call goes on from the components that were compared.
 
     Args:
         bundle: a portable or compiled bundle.
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
+        locate: look for a departing node in every component, also in those that pass.
+        image: also compare a whole picture with diffusers', where all components agree.
         force: use nothing of an interrupted run.
         progress: called with lines on what is done.
 
     Raises:
         BundleError: the bundle is damaged, or holds no weights that torch can take.
         SourceError, WeightError: `against` is refused.
+        UsageError: a whole picture is asked for, which the bundle can't draw from text.
     """
     opened = open_bundle(bundle, full=True)
-    prepared = _references(opened, None if against is None else Path(against))
-    run = _fingerprint(opened, prepared)
+    folder, manifest = opened.path, opened.manifest
+    if image:
+        check_drawable(folder, manifest.tasks, manifest.components, folder / manifest.scheduler)
+    prepared = references(opened, None if against is None else Path(against))
+    run = _fingerprint(opened, prepared, locate=locate)
     with cached_journal(run, force=force, progress=progress) as journal:
-        return verify_components(opened.path, opened.manifest, prepared, journal, progress)
+        report = verify_components(
+            folder, manifest, prepared, journal, locate=locate, progress=progress
+        )
+        if not image:
+            return report
+        if not all(result.passed for result in report.components.values()):
+            progress("whole picture: not drawn, since a component departs already")
+            return report
+        return with_image(folder, manifest, prepared, report, progress)
 
 
-def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared]) -> Fingerprint:
+def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
     content = {
         # It has the hashes of all files, and opening has compared them.
         "manifest": bundle.path / MANIFEST_NAME,
         "references": {name: [item.config, item.weights] for name, item in prepared.items()},
     }
-    return fingerprint("verify", content, {})
+    return fingerprint("verify", content, {"locate": locate})
 
 
 def verify_components(
@@ -82,6 +104,8 @@ def verify_components(
     manifest: Manifest,
     prepared: Mapping[str, Prepared],
     journal: Journal,
+    *,
+    locate: bool = False,
     progress: Progress,
 ) -> Report:
     """Compares the graphs of a bundle, which may be staged still, with torch.
@@ -92,6 +116,7 @@ def verify_components(
         prepared: each of its components with the weights that torch takes, in the order in which a
             picture is made.
         journal: keeps the figures of each component, and what it hands on.
+        locate: look for a departing node also where a component passes.
         progress: called with lines on what is done.
     """
     carried = Carried.initial(manifest, _embedding_width(prepared))
@@ -101,7 +126,7 @@ def verify_components(
 
         def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
             result, left = verify_component(
-                folder, manifest, name, prepared[name], carried, progress
+                folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
             )
             left.save(handed_on)
             return result
@@ -122,6 +147,8 @@ def verify_component(
     name: str,
     item: Prepared,
     carried: Carried,
+    *,
+    locate: bool = False,
     progress: Progress,
 ) -> tuple[ComponentReport, Carried]:
     """Compares one component with torch; returns its figures and what later ones are fed with."""
@@ -130,7 +157,8 @@ def verify_component(
     start = time.perf_counter()
     samples, carried = run_reference(folder, manifest, item, carried)
     referenced = time.perf_counter()
-    compared = _compare_component(folder, graph, samples)
+    found = _run_engine(folder, graph, samples)
+    compared = _compare(graph, samples, found)
     threshold = threshold_db(manifest, graph)
     result = ComponentReport(
         samples=len(samples),
@@ -143,10 +171,25 @@ def verify_component(
     _, worst = worst_output(result)
     reached = "equal" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
     progress(f"{name}: {'agrees with torch' if result.passed else 'DEPARTS from torch'}, {reached}")
+    if locate or not result.passed:
+        feeds = _worst_sample(graph, samples, found).feeds
+        departure = find_in_bundle(folder, graph, item, feeds, threshold, progress)
+        progress(f"{name}: {departure or 'no node departs'}")
+        result = msgspec.structs.replace(result, departure=departure)
     return result, carried
 
 
-def _references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+def references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+    """The components of a bundle with the weights that torch takes.
+
+    Args:
+        bundle: the bundle.
+        against: a source or a portable bundle; None takes the bundle's own weights.
+
+    Raises:
+        BundleError: there are no such weights in the bundle.
+        SourceError, WeightError: `against` is refused.
+    """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
         return prepare(open_source(against), names)[0]
@@ -171,18 +214,37 @@ def _embedding_width(prepared: Mapping[str, Prepared]) -> int:
     return int(prepared["unet"].config["cross_attention_dim"]) if "unet" in prepared else 1
 
 
-def _compare_component(folder: Path, graph: Graph, samples: list[Sample]) -> dict[str, Comparison]:
+def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:
+    """What the engine makes of each sample, by output."""
     engine = _open(folder, graph)
     names = [port.name for port in graph.outputs]
-    pairs: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
     try:
-        for sample in samples:
-            found = run_batched(engine, sample.feeds, names)
-            for name in names:
-                pairs[name].append((sample.outputs[name], found[name]))
+        return [run_batched(engine, sample.feeds, names) for sample in samples]
     finally:
         engine.close()
-    return {name: compare(both) for name, both in pairs.items()}
+
+
+def _compare(
+    graph: Graph, samples: list[Sample], found: list[dict[str, Array]]
+) -> dict[str, Comparison]:
+    """Figures by output, over all samples."""
+    pairs = list(zip(samples, found, strict=True))
+    return {
+        port.name: compare([(sample.outputs[port.name], out[port.name]) for sample, out in pairs])
+        for port in graph.outputs
+    }
+
+
+def _worst_sample(graph: Graph, samples: list[Sample], found: list[dict[str, Array]]) -> Sample:
+    """The sample of which some output is furthest from torch; the first with NaN, if one has."""
+
+    def reached(pair: tuple[Sample, dict[str, Array]]) -> float:
+        figures = _compare(graph, [pair[0]], [pair[1]]).values()
+        if any(one.non_finite or one.reference_non_finite for one in figures):
+            return -math.inf
+        return min(math.inf if one.psnr_db is None else one.psnr_db for one in figures)
+
+    return min(zip(samples, found, strict=True), key=reached)[0]
 
 
 def _open(folder: Path, graph: Graph) -> Engine:

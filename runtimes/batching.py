@@ -44,6 +44,12 @@ def run_batched(
     return {name: np.concatenate([part[name] for part in parts])[:count] for name in outputs}
 
 
+def first_rows(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Feeds of one call: as they are for a graph that takes any batch, else its first samples."""
+    batch = built_batch(graph)
+    return dict(feeds) if batch is None else _rows(feeds, 0, batch)
+
+
 def _count(feeds: Mapping[str, Array]) -> int:
     counts = {len(array) for array in feeds.values() if array.ndim >= 2}
     assert len(counts) == 1, f"feeds of different batches: {sorted(counts)}"

@@ -205,6 +205,9 @@ class HashMemory:
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix="sha256.")
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.encode(kept))
-            os.replace(name, self.path)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(msgspec.json.encode(kept))
+                os.replace(name, self.path)
+            except OSError:  # on Windows also while another process reads the file
+                os.unlink(name)

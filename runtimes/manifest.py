@@ -7,11 +7,12 @@ clock times and no measurements: the same source, versions and options give the 
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from runtimes.bundle_paths import collision, is_inside, unportable
 from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
@@ -175,7 +176,8 @@ def read_manifest(bundle: Path) -> Manifest:
 
     Raises:
         BundleError: the folder or the manifest is missing, isn't JSON, has a field of a wrong
-            type, another major version, an unknown requirement or a path that leaves the bundle.
+            type, another major version, an unknown requirement, a path that leaves the bundle, or
+            one that some system can't hold.
     """
     path = bundle / MANIFEST_NAME
     if not bundle.is_dir():
@@ -216,9 +218,16 @@ def _check_paths(path: Path, manifest: Manifest) -> None:
     for field, value in _paths(manifest):
         if not is_inside(value):
             raise BundleError(f"{path}: {field} is {value!r}, a path that leaves the bundle.")
+        if reason := unportable(value):
+            raise BundleError(f"{path}: {field} is {value!r}, but {reason}. Name it otherwise.")
         is_folder = field.startswith("tokenizers.")
         if not is_folder and not field.startswith("files.") and value not in manifest.files:
             raise BundleError(f"{path}: {field} is {value!r}, which `files` doesn't list.")
+    if both := collision(manifest.files):
+        raise BundleError(
+            f"{path}: `files` lists {both[0]!r} and {both[1]!r}, which are one on systems that "
+            "don't tell case or forms of accents apart. Name one otherwise."
+        )
 
 
 def _paths(manifest: Manifest) -> list[tuple[str, str]]:
@@ -236,10 +245,3 @@ def _paths(manifest: Manifest) -> list[tuple[str, str]]:
             found.append((f"{where}.graphs.{key}.file", graph.file))
             found += [(f"{where}.graphs.{key}.weights", weight) for weight in graph.weights]
     return found
-
-
-def is_inside(path: str) -> bool:
-    """Whether a relative path in POSIX form stays inside its folder, on every system."""
-    parts = PurePosixPath(path).parts
-    plain = not path.startswith("/") and "\\" not in path and ":" not in path and "\0" not in path
-    return bool(parts) and plain and ".." not in parts

@@ -73,7 +73,7 @@ def stand_ins(text: str) -> bytes:
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    return np.frombuffer(text.encode("utf-32-le"), "<u4")
 
 
 def _within(text: str, table: str) -> NDArray[np.bool_]:

@@ -170,7 +170,7 @@ def main() -> None:
         "# Capitals whose small form is more than one code point.\n"
         f"LOWERCASE_LONG = {json.dumps(several)}\n",
     ]
-    TABLES.write_text("\n".join(sections), encoding="ascii")
+    TABLES.write_text("\n".join(sections), encoding="ascii", newline="\n")
 
 
 if __name__ == "__main__":

@@ -93,3 +93,11 @@ def tiny_sd15_inpaint(synthesized: Synthesize) -> Path:
 def shapes_model() -> Path:
     """The trained model that ships: 64×64 pictures of one or two objects."""
     return REPOSITORY / "benchmarks" / "shapes" / "model"
+
+
+@pytest.fixture(scope="session")
+def shapes_bundle(once: Once, shapes_model: Path) -> Path:
+    """The portable bundle of the trained model, verified down to a whole picture."""
+    from exporter.export import export
+
+    return once("shapes", lambda folder: export(shapes_model, folder, verify="image"))

@@ -24,12 +24,15 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 
 SDK_FILES: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"runtimes/engines/ort.py"}),
-    "openvino": frozenset({"runtimes/engines/ov.py", "exporter/targets/ov.py"}),
+    "openvino": frozenset(
+        {"runtimes/engines/ov.py", "exporter/targets/ov.py", "exporter/probes/ov.py"}
+    ),
 }
-"""SDK → its engine and target files, the only ones that import it."""
+"""SDK → its engine, target and probe files, the only ones that import it."""
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/planted_faults.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",
         "benchmarks/shapes/latent_scale.py",
@@ -45,7 +48,7 @@ TORCH_FILES = frozenset(
         "benchmarks/synthetic/networks.py",
     }
 )
-"""Outside exporter/, the files that import torch & co: training and reference runs."""
+"""Outside exporter/, the files that import torch & co: training, references, altered graphs."""
 
 FORBIDDEN_PACKAGES: dict[str, frozenset[str]] = {
     "runtimes": frozenset({"exporter", "benchmarks", "latedge", "tests", "scripts"}),

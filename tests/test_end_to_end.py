@@ -19,7 +19,6 @@ from diffusers import (
 from numpy.typing import NDArray
 
 from exporter.compile import compile
-from exporter.export import export
 from runtimes.pipeline import Pipeline
 
 TARGETS = ["onnxruntime", "openvino"]
@@ -48,12 +47,13 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="module")
-def bundles(once: Once, shapes_model: Path) -> Callable[[str], Path]:
+def bundles(once: Once, shapes_bundle: Path) -> Callable[[str], Path]:
     def make(target: str) -> Path:
-        portable = once("shapes", lambda folder: export(shapes_model, folder, verify="none"))
         if target == "portable":
-            return portable
-        return once(f"shapes-{target}", lambda folder: compile(portable, folder, target=target))
+            return shapes_bundle
+        return once(
+            f"shapes-{target}", lambda folder: compile(shapes_bundle, folder, target=target)
+        )
 
     return make
 

@@ -75,9 +75,11 @@ def token_ids(text: str) -> list[int]:
 def write_tokenizer(folder: Path) -> None:
     """Writes the tokenizer as transformers' `CLIPTokenizer` and diffusers pipelines read it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(tokens(), ensure_ascii=False), encoding="utf-8")
+    (folder / "vocab.json").write_text(
+        json.dumps(tokens(), ensure_ascii=False), encoding="utf-8", newline="\n"
+    )
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges())]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
     _write_json(folder / "special_tokens_map.json", special)
     config = {
@@ -110,4 +112,4 @@ def _merge(symbols: Symbols, pair: tuple[str, str]) -> Symbols:
 
 
 def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8", newline="\n")

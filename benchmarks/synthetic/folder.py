@@ -198,4 +198,6 @@ def _counter(total: int, progress: Progress | None) -> Callable[[str, int], None
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n"
+    )

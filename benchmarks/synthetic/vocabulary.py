@@ -103,7 +103,7 @@ def write_tokenizer(folder: Path, size: int, pad_token: str) -> None:
     """
     vocabulary, merges = make_vocabulary(size)
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     specials = {"bos_token": BEGIN, "eos_token": END, "pad_token": pad_token, "unk_token": END}
     config = {
         **specials,
@@ -119,4 +119,6 @@ def write_tokenizer(folder: Path, size: int, pad_token: str) -> None:
         "tokenizer_config.json": config,
     }
     for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / name).write_text(
+            json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n"
+        )

@@ -9,6 +9,32 @@ import onnx_ir as ir
 MODULE_KEY = "latedge.module"
 """Node metadata of a capture: the path of the torch module that a node comes from."""
 
+_ORIGINS_KEY = "latedge.origins"
+
+Origins = dict[str, tuple[str, ...]]
+"""Value → what torch's program calls the values that it is equal to."""
+
+
+def origins_of(graph: ir.Graph) -> Origins:
+    """Where the values of a graph come from, as far as passes kept track; never written to a file.
+
+    Passes keep the name of what they replace, so only what renames or merges values adds to it.
+    """
+    return graph.meta.setdefault(_ORIGINS_KEY, {})
+
+
+def set_origins(graph: ir.Graph, origins: Origins) -> None:
+    """Says where the values of a graph come from, before passes run on it."""
+    graph.meta[_ORIGINS_KEY] = dict(origins)
+
+
+def merge_origins(graph: ir.Graph, kept: str, dropped: str) -> None:
+    """Notes that a value now stands for another one that equals it; names as before the merge."""
+    origins = origins_of(graph)
+    found = origins.get(kept, ()) + origins.get(dropped, ())
+    if found:
+        origins[kept] = found
+
 
 def mark_modules(model: ir.Model) -> ir.Model:
     """Says of each node of a fresh capture which module it comes from, in its metadata.
@@ -33,6 +59,7 @@ def name_nodes(model: ir.Model) -> ir.Model:
     """
     paths = [(node, module_of(node)) for node in model.graph]
     seen: Counter[str] = Counter()
+    origins, renamed = origins_of(model.graph), Origins()
     for node, path in paths:
         stem = f"{path}/{node.op_type}"
         node.name = f"{stem}.{seen[stem]}" if seen[stem] else stem
@@ -40,8 +67,14 @@ def name_nodes(model: ir.Model) -> ir.Model:
         node.metadata_props.clear()
         for index, value in enumerate(node.outputs):
             value.metadata_props.clear()
+            before = value.name or ""
             if not value.is_graph_output():
                 value.name = f"{node.name}:{index}" if index else node.name
+            if before in origins and value.name is not None:
+                renamed[value.name] = origins[before]
+    inputs = {value.name for value in model.graph.inputs}
+    kept = {name: found for name, found in origins.items() if name in inputs}
+    set_origins(model.graph, kept | renamed)
     return model
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from exporter.passes.constants import array_of
+from exporter.passes.naming import merge_origins
 from exporter.passes.shapes import Sizes, sizes_of
 
 
@@ -27,9 +28,14 @@ def _bypass(graph: ir.Graph, node: ir.Node) -> None:
     """Gives a node's users its input; an output of the graph keeps its name and declared shape."""
     source, output = node.inputs[0], node.outputs[0]
     assert source is not None
+    named = source.is_graph_input() or source.is_initializer() or source.is_graph_output()
+    if output.is_graph_output() and named:
+        return  # a value has one name: the node is needed for the second
+    assert source.name is not None
+    assert output.name is not None
+    merge_origins(graph, source.name, output.name)
     if output.is_graph_output():
-        if source.is_graph_input() or source.is_initializer() or source.is_graph_output():
-            return  # a value has one name: the node is needed for the second
+        merge_origins(graph, output.name, source.name)
         source.name, source.shape = output.name, output.shape
     ir.convenience.replace_all_uses_with(output, source, replace_graph_outputs=True)
     graph.remove(node, safe=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
@@ -104,19 +106,10 @@ class LoweredSession:
     device = "cpu"
 
     def __init__(self, folder: Path, graph: Graph, model: ir.Model) -> None:
-        ort = import_onnxruntime(PROVIDERS["cpu"])
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.enable_cpu_mem_arena = False  # as the engine: peaks by half as high
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(folder)
-        )
-        raw = ir.to_proto(model).SerializeToString()
         try:
-            self._session = ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
-        except Exception as e:
-            line = str(e).splitlines()[0]
-            raise EngineError(f"ONNX Runtime refused the graph of {graph.file}: {line}") from e
+            self._session = load_session(model, folder)
+        except EngineError as e:
+            raise EngineError(f"{graph.file}: {e}") from e
         self.graph = graph
 
     def __call__(
@@ -124,17 +117,61 @@ class LoweredSession:
     ) -> dict[str, Array]:
         """Runs the graph; see `runtimes.engine.Engine`."""
         names = outputs or [port.name for port in self.graph.outputs]
-        results = self._session.run(list(names), dict(feeds))
-        return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+        return run_session(self._session, names, feeds)
 
     def close(self) -> None:
         """Frees the session."""
         del self._session
 
 
+def load_session(model: ir.Model | onnx.ModelProto, folder: Path | None) -> Any:
+    """A session of the CPU provider over a graph in memory.
+
+    Args:
+        model: the graph.
+        folder: where the weight file that it points into lies; None where it has its weights.
+
+    Raises:
+        EngineError: ONNX Runtime is absent or refused the graph.
+    """
+    ort = import_onnxruntime(PROVIDERS["cpu"])
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # as the engine: peaks by half as high
+    if folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder)
+        )
+    proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
+    raw = proto.SerializeToString()
+    try:
+        return ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    except Exception as e:
+        line = str(e).splitlines()[0]
+        raise EngineError(f"ONNX Runtime refused the graph: {line}") from e
+
+
+def run_session(session: Any, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Runs a session.
+
+    Raises:
+        EngineError: ONNX Runtime failed.
+    """
+    try:
+        results = session.run(list(names), dict(feeds))
+    except Exception as e:
+        raise EngineError(f"ONNX Runtime failed: {str(e).splitlines()[0]}") from e
+    return {name: np.asarray(value) for name, value in zip(names, results, strict=True)}
+
+
 def _lowered(path: Path, sizes: Mapping[str, int]) -> ir.Model:
     """Reads a portable graph without its weights, fixes sizes and lowers it."""
     model = ir.load(path)
     unbind(model)
+    return lower(model, sizes)
+
+
+def lower(model: ir.Model, sizes: Mapping[str, int]) -> ir.Model:
+    """Fixes axes of a portable graph, as far as it has them, and lowers it; changes it in place."""
     model = fix_sizes(model, {axis: sizes[axis] for axis in axes_of(model) if axis in sizes})
     return apply(model, ONNXRUNTIME)

@@ -136,7 +136,8 @@ def _mark_decompression(path: Path, names: set[str]) -> None:
             marks = ElementTree.Element("rt_info")
             ElementTree.SubElement(marks, "attribute", name="decompression", version="0")
             layer.insert(1, marks)  # behind <data>
-    tree.write(path, encoding="utf-8", xml_declaration=True)
+    with path.open("wb") as file:  # opened by its name, it would get Windows' line ends there
+        tree.write(file, encoding="utf-8", xml_declaration=True)
 
 
 def _mapped(key: str, tensor: Tensor, constant: Any) -> Mapped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -19,8 +20,14 @@ def import_sdk(module: str, extra: str) -> ModuleType:
         extra: the extra of latedge that installs it.
 
     Raises:
-        EngineError: it isn't installed (says how to), or is and can't be imported.
+        EngineError: it isn't installed (says how to), or is and can't be imported; or numbers are
+            big-endian here.
     """
+    if sys.byteorder != "little":
+        raise EngineError(
+            f"this machine stores numbers {sys.byteorder}-endian, but the engines take a bundle's "
+            "weight files as they lie, little-endian. Run the bundle on a little-endian machine."
+        )
     try:
         return import_module(module)
     except ModuleNotFoundError as e:

@@ -1,0 +1,105 @@
+"""Shows that `latedge verify` names the node of a planted fault, and what finding it costs.
+
+    python -m benchmarks.find_faults BUNDLE --against SOURCE [--component unet] [--kind K] [--json]
+
+For each kind of fault one is planted in a copy of the component, and the copy is verified by the
+command line in a process of its own, with `--locate`: a single node that computes in fp16 leaves
+most components above their threshold. Seconds and peak memory are those of that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.planted_faults import KINDS, Planted, plant
+from runtimes.errors import unknown_name
+
+Row = Mapping[str, Any]
+
+
+def find(planted: Planted, bundle: Path, source: Path, component: str) -> Row:
+    """Verifies a bundle with a planted fault in a process of its own.
+
+    Args:
+        planted: the fault.
+        bundle: the copy that has it.
+        source: where torch's weights come from.
+        component: the only component of the copy.
+    """
+    words = [sys.executable, "-m", "latedge", "verify", str(bundle), "--against", str(source)]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen([*words, "--locate", "--json"], stdout=out)
+        # Of this one process, where getrusage gives the largest of all that have ended.
+        _, _, usage = os.wait4(process.pid, 0)
+        out.seek(0)
+        printed = out.read()
+    report = json.loads(printed)["components"][component] if printed else {}
+    found = report.get("departure") or {}
+    scale = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return {
+        "kind": planted.kind,
+        "what": planted.what,
+        "planted": planted.node,
+        "found": found.get("node"),
+        "right": found.get("node") == planted.node,
+        "psnr_db": found.get("psnr_db"),
+        "component_passed": report.get("passed"),
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_rss_gb": round(usage.ru_maxrss * scale / 1e9, 2),
+    }
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="A portable bundle.")],
+    against: Annotated[Path, typer.Option(help="The source that it was exported from.")],
+    component: Annotated[str, typer.Option(help="Where faults are planted.")] = "unet",
+    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of nodes.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON on stdout.")] = False,
+) -> None:
+    """Plants a fault of each kind and tells whether verification names its node."""
+    for name in kind or ():
+        if name not in KINDS:
+            raise typer.BadParameter(str(unknown_name("kind of fault", name, KINDS)))
+    rows: list[Row] = []
+    for name in kind or KINDS:
+        with tempfile.TemporaryDirectory(dir=bundle.absolute().parent) as place:
+            copy = Path(place) / "planted"
+            try:
+                planted = plant(bundle, component, name, seed, copy)
+            except LookupError as e:
+                print(f"{name}: left out, {e}", file=sys.stderr)
+                continue
+            row = find(planted, copy, against, component)
+        rows.append(row)
+        if not as_json:
+            print(_line(row), flush=True)
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    wrong = [row for row in rows if not row["right"]]
+    print(f"{len(rows) - len(wrong)} of {len(rows)} named exactly", file=sys.stderr)
+    raise typer.Exit(1 if wrong or not rows else 0)
+
+
+def _line(row: Row) -> str:
+    mark = "named" if row["right"] else f"MISSED ({row['found']})"
+    psnr = "" if row["psnr_db"] is None else f"{row['psnr_db']:.1f} dB at the node, "
+    return (
+        f"{row['kind']}: {mark}, {row['planted']}; {psnr}{row['seconds']} s, "
+        f"{row['peak_rss_gb']} GB"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

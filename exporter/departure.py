@@ -1,0 +1,302 @@
+"""Finds the first node of a graph whose output departs from torch's.
+
+Torch runs the captured program operator by operator; every value that graph and program share is
+compared. First each is computed apart, from torch's own values right before it, so that an error
+shows undiluted at the node that makes it. If no node departs so, the whole graph runs as one and is
+bisected over its intermediate outputs: what is wrong then arises between nodes, in an engine's
+fusions, or adds up.
+
+In memory are the values that later ones need and one node's weights, and for the bisection the
+engine's graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.probes import Array, Dependencies, Probe, Step
+from exporter.progress import Progress
+from exporter.report import Departure, Spread, compare
+from exporter.torch_program import State, TorchProgram, as_array
+
+LIMITS_DB: dict[str, float] = {"fp32": 100.0, "fp16": 55.0, "bf16": 37.0}
+"""PSNR that a node computed apart must reach, by the precision of its weights or arithmetic.
+
+In float32 the nodes of true-size networks reach 118 dB and more; a node's output rounded to fp16
+has 75 to 95, a value of one weight in a thousand that is wrong below 80. A node whose weights were
+rounded to fp16 has 65 dB and more, rounded to bf16 47 and more.
+"""
+
+CUTS_AT_ONCE = 15
+"""Cuts that one round of the bisection looks at: torch and the engine run once a round."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The nodes that a user knows, where the graph that runs is not the one in the bundle.
+
+    Attributes:
+        steps: all of them.
+        of_operator: the program's name of a value → the node that gives it.
+    """
+
+    steps: Sequence[Step]
+    of_operator: Mapping[str, Step]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A graph to search, and what its values are compared with.
+
+    Attributes:
+        probe: the graph as it runs.
+        pristine: the same graph as captured and lowered now, with the reference's weights: tells
+            nodes apart that are one operator to torch.
+        program: torch's program, with the reference's weights.
+        origins: value of the graph → the program's names of it.
+        shown: the bundle's own nodes where what runs was lowered from them, else None.
+        limit_db: what a node computed apart must reach.
+        threshold_db: what the whole graph must reach.
+    """
+
+    probe: Probe
+    pristine: Probe
+    program: TorchProgram
+    origins: Mapping[str, tuple[str, ...]]
+    shown: Shown | None
+    limit_db: float
+    threshold_db: float
+
+
+def find_departure(
+    subject: Subject, feeds: Mapping[str, Array], progress: Progress
+) -> Departure | None:
+    """Finds the first node that departs from torch, in the order in which torch runs.
+
+    Args:
+        subject: what is searched.
+        feeds: one call of the component, by port name.
+        progress: called with lines on what is done.
+
+    Returns:
+        The node with its figures, or None where every node and the whole reach their limits.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    search = _Search(subject, feeds)
+    progress(f"computing {len(search.checked)} values apart, each from torch's own")
+    found = search.apart()
+    if found is None:
+        progress("no node departs by itself; bisecting the graph as a whole")
+        found = search.in_place()
+    return found
+
+
+class _Search:
+    """One search: torch's values go by once and are kept as long as the graph needs them."""
+
+    def __init__(self, subject: Subject, feeds: Mapping[str, Array]) -> None:
+        self._subject = subject
+        self._feeds = feeds
+        self._program = subject.program
+        order = {name: index for index, name in enumerate(self._program.operators)}
+        shared = _shared(subject)
+        self._value_of = {operator: value for value, operator in shared.items()}
+        self.checked = {value: order[operator] for value, operator in shared.items()}
+        self._dependencies = Dependencies.of(subject.probe.steps)
+        self._pristine = Dependencies.of(subject.pristine.steps)
+        self._last_need = self._last_needs()
+
+    def apart(self) -> Departure | None:
+        """The first value that departs when it is computed from torch's values."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        known: dict[str, Array] = dict(self._feeds)
+        state = self._program.start(self._feeds)
+        for index, operator in enumerate(self._program.operators):
+            state = self._program.advance(state, index)
+            value = self._value_of.get(operator)
+            reference = None if value is None else as_array(state.get(operator))
+            if value is None or reference is None:
+                continue
+            found = self._subject.probe.apart([value], known, shapes)[value]
+            if _departs(reference, found, self._subject.limit_db):
+                return self._named(value, known, shapes, reference, found)
+            shapes[value] = reference.shape
+            known[value] = reference
+            known = {k: v for k, v in known.items() if self._last_need.get(k, index + 1) > index}
+        return None
+
+    def in_place(self) -> Departure | None:
+        """The first value that misses the graph's own threshold when all of it runs as one.
+
+        Bisected over cuts through the graph: a cut is good where every value that crosses it is.
+        """
+        values = list(self.checked)
+        good, bad = -1, len(values)
+        while bad - good > 1:
+            cuts = sorted({int(n) for n in np.linspace(good, bad, CUTS_AT_ONCE + 2)[1:-1].round()})
+            cuts = [cut for cut in cuts if good < cut < bad]
+            crossing = {cut: self._crossing(values, cut) for cut in cuts}
+            wanted = sorted({value for crossed in crossing.values() for value in crossed})
+            departed = self._compare_in_place(wanted)
+            first = next((cut for cut in cuts if departed.keys() & crossing[cut]), None)
+            earlier = [cut for cut in cuts if first is None or cut < first]
+            good, bad = max([good, *earlier]), bad if first is None else first
+        if bad == len(values):
+            return None
+        value = values[bad]
+        reference, found = self._pair_in_place(value)
+        return self._report(value, value, (), reference, found, where="in place")
+
+    def _crossing(self, values: Sequence[str], cut: int) -> set[str]:
+        """The value at a cut, and those before it that something behind it needs."""
+        place = self.checked[values[cut]]
+        before = values[: cut + 1]
+        return {v for v in before if self._last_need[v] > place} | {values[cut]}
+
+    def _compare_in_place(self, values: Sequence[str]) -> dict[str, bool]:
+        references = self._references(values)
+        found = self._in_place(values)
+        threshold = self._subject.threshold_db
+        return {v: True for v in references if _departs(references[v], found[v], threshold)}
+
+    def _pair_in_place(self, value: str) -> tuple[Array, Array]:
+        return self._references([value])[value], self._in_place([value])[value]
+
+    def _in_place(self, values: Sequence[str]) -> dict[str, Array]:
+        """Values of the whole graph, none of which is cut off."""
+        probe = self._subject.probe
+        return probe.in_place(list(dict.fromkeys((*values, *probe.outputs))), self._feeds)
+
+    def _references(self, values: Sequence[str]) -> dict[str, Array]:
+        """Torch's own values, from one run of the program."""
+        wanted, found = set(values), dict[str, Array]()
+        state: State = self._program.start(self._feeds)
+        for index, operator in enumerate(self._program.operators):
+            state = self._program.advance(state, index)
+            value = self._value_of.get(operator)
+            reference = as_array(state.get(operator)) if value in wanted else None
+            if value is not None and reference is not None:
+                found[value] = reference
+        return found
+
+    def _last_needs(self) -> dict[str, int]:
+        """Value → the place in the program of the last shared value that is computed from it."""
+        found: dict[str, int] = dict(self.checked)
+        for value, place in self.checked.items():
+            for needed in self._dependencies.needed(value, self.checked, self.checked):
+                found[needed] = max(found[needed], place)
+        end = len(self._program.operators)
+        return found | dict.fromkeys(set(self._subject.probe.outputs) & found.keys(), end)
+
+    def _named(
+        self,
+        value: str,
+        known: Mapping[str, Array],
+        shapes: Mapping[str, tuple[int, ...]],
+        reference: Array,
+        found: Array,
+    ) -> Departure:
+        """The node behind a value that departs, where several nodes are one operator to torch."""
+        subject = self._subject
+        steps = self._dependencies.between(value, known, shapes)
+        pairs = _paired(steps, self._pristine.between(value, known, shapes), value)
+        if pairs:
+            expected = subject.pristine.apart(list(pairs.values()), known, shapes)
+            within = subject.probe.apart(list(pairs), known, shapes)
+            for name, twin in pairs.items():
+                if _departs(expected[twin], within[name], subject.limit_db):
+                    return self._report(
+                        twin, value, steps, expected[twin], within[name], where="apart"
+                    )
+        return self._report(value, value, steps, reference, found, where="apart")
+
+    def _report(
+        self,
+        name: str,
+        value: str,
+        steps: Sequence[Step],
+        reference: Array,
+        found: Array,
+        *,
+        where: str,
+    ) -> Departure:
+        step = self._shown(name, value)
+        same_shape = reference.shape == found.shape
+        figures = compare([(reference, found)]) if same_shape else None
+        return Departure(
+            node=step.name,
+            op=step.op,
+            module=step.name.rpartition("/")[0],
+            weights=step.weights,
+            found=tuple(f"{step.name} ({step.op})" for step in steps),
+            where=where,
+            reference=spread(reference),
+            output=spread(found),
+            max_abs=None if figures is None else figures.max_abs,
+            psnr_db=None if figures is None else figures.psnr_db,
+            limit_db=self._subject.limit_db if where == "apart" else self._subject.threshold_db,
+            checked=len(self.checked),
+        )
+
+    def _shown(self, name: str, value: str) -> Step:
+        """The bundle's node for a value `name`, behind which is `value`, which torch has too."""
+        subject = self._subject
+        step = self._pristine.producers.get(name) or self._dependencies.producers[name]
+        shown = subject.shown
+        if shown is None or (step.name, step.op) in {(s.name, s.op) for s in shown.steps}:
+            return step
+        known = (shown.of_operator.get(operator) for operator in subject.origins[value])
+        return next((found for found in known if found is not None), step)
+
+
+def _shared(subject: Subject) -> dict[str, str]:
+    """The graph's values that the program has too → its name there, in the program's order."""
+    order = {name: index for index, name in enumerate(subject.program.operators)}
+    given = {value for step in subject.probe.steps for value in step.outputs}
+    found: dict[str, str] = {}
+    for value, names in subject.origins.items():
+        places = [name for name in names if name in order]
+        if value in given and places:
+            found[value] = min(places, key=order.__getitem__)  # the first of equal ones
+    return dict(sorted(found.items(), key=lambda item: order[item[1]]))
+
+
+def _paired(steps: Sequence[Step], pristine: Sequence[Step], last: str) -> dict[str, str]:
+    """Values before `last` → their twins, in order: by place, else by name where nodes differ."""
+    ours, twins = (
+        [s.outputs[0] for s in some if s.outputs[0] != last and not s.reads_shape]
+        for some in (steps, pristine)
+    )
+    if len(ours) == len(twins):
+        return dict(zip(ours, twins, strict=True))
+    return {name: name for name in ours if name in twins}
+
+
+def _departs(reference: Array, found: Array, limit_db: float) -> bool:
+    """Whether a value misses its limit, or one of the two is not finite."""
+    if reference.shape != found.shape:
+        return True
+    exact = np.float32 if reference.dtype == np.float32 else np.float64
+    # Of two close values float32 gives the exact difference; `compare` takes 20 times as long.
+    difference = np.ravel(reference.astype(exact, copy=False) - found.astype(exact, copy=False))
+    error = float(difference @ difference) / max(difference.size, 1)
+    peak = float(np.abs(reference).max(initial=0))
+    if not np.isfinite(error) or not np.isfinite(peak):
+        return True
+    return error > 0 and (peak == 0 or 10 * np.log10(peak**2 / error) < limit_db)
+
+
+def spread(values: Array) -> Spread:
+    """The range of an array's finite values, and how many are not finite."""
+    finite = values[np.isfinite(values)]
+    return Spread(
+        shape=values.shape,
+        minimum=float(finite.min()) if finite.size else None,
+        maximum=float(finite.max()) if finite.size else None,
+        non_finite=int(values.size - finite.size),
+    )

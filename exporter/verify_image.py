@@ -1,0 +1,356 @@
+"""A whole picture by the runtime against diffusers' own pipeline, at the same seed.
+
+Components can each agree with torch while the picture is another: a wrong scaling factor, a
+schedule that is read otherwise, swapped guidance halves. diffusers draws first and is freed before
+the runtime draws, so that the two are never in memory together.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import torch
+import transformers
+from diffusers import DDIMScheduler
+from numpy.typing import NDArray
+
+from exporter.errors import VerificationError
+from exporter.image_report import ImageReport
+from exporter.prepare import Prepared
+from exporter.progress import Progress
+from exporter.reference import GUIDANCE_SCALE, PROMPTS, load_network
+from exporter.report import Report
+from exporter.targets.ort import open_lowered
+from runtimes.bundle import Bundle, read_json
+from runtimes.component import Component
+from runtimes.errors import UsageError
+from runtimes.manifest import Manifest
+from runtimes.metadata import Origin
+from runtimes.pipeline import Pipeline
+from runtimes.result import Preview
+from runtimes.samplers import make_sampler
+from runtimes.schedule import NoiseSchedule
+from runtimes.settings import Settings, settle
+from runtimes.tokenizer import ClipTokenizer
+from runtimes.version import VERSION
+
+Array = NDArray[Any]
+
+PROMPT = PROMPTS[0]
+SEED = 0
+STEPS = 5
+SAMPLER = "ddim"
+"""Without noise of its own, and one call of the network a step."""
+
+THRESHOLDS_DB: dict[str, float] = {"fp32": 45.0, "fp16": 35.0}
+"""PSNR that picture and latents must reach, by the precision in which weights are stored.
+
+Float32 on both sides leaves reordered sums, 100 dB and more after a few steps; a wrong timestep or
+factor gives 30 and less. Weights that were rounded to fp16 move each step's prediction a little
+and the trajectory with it (75 dB on the shapes model; deep networks keep less). 45 dB is 1.4 of 255
+levels, root mean square; 35 dB is 4.5.
+"""
+
+_NETWORKS = {
+    "text_encoder": "last_hidden_state",
+    "unet": "out_sample",
+    "vae_decoder": "sample",
+}
+"""What a picture from text takes: component → the output that is read."""
+
+_FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture and how it came about.
+
+    Attributes:
+        picture: float32 [1, height, width, 3], in [0, 1].
+        latents: after each step, float32 [1, channels, h, w].
+    """
+
+    picture: Array
+    latents: tuple[Array, ...]
+
+
+def check_drawable(
+    where: object, tasks: Collection[str], components: Collection[str], scheduler: Path
+) -> None:
+    """Refuses, before slow work, a model of which no picture can be drawn from text.
+
+    Args:
+        where: the model, as the message names it.
+        tasks: what it is for.
+        components: what it has or shall have.
+        scheduler: its scheduler_config.json.
+
+    Raises:
+        UsageError: says what is in the way and what to ask for in its place.
+    """
+    instead = "verify its components alone"
+    if "text-to-image" not in tasks:
+        raise UsageError(
+            f"{where} can't draw a whole picture from text; it is made for "
+            f"{', '.join(tasks) or 'no task that this version of latedge knows'}: {instead}."
+        )
+    missing = [name for name in _NETWORKS if name not in components]
+    if missing:
+        raise UsageError(
+            f"{where} can't draw a whole picture without {' and '.join(missing)}: take all "
+            f"components, or {instead}."
+        )
+    config = read_json(scheduler)
+    try:
+        make_sampler(SAMPLER, config).levels(NoiseSchedule.from_config(config), STEPS)
+    except UsageError as e:
+        raise UsageError(
+            f"{where}: whole pictures are verified with {SAMPLER}, which can't run here ({e}); "
+            f"{instead}."
+        ) from e
+
+
+def announcement(manifest: Manifest, prepared: Mapping[str, Prepared], report: Report) -> str:
+    """What the comparison will cost, said before it starts.
+
+    Args:
+        manifest: of the bundle.
+        prepared: the components with torch's weights.
+        report: of the components: how long their calls took.
+    """
+    calls = {"text_encoder": 1, "unet": STEPS, "vae_decoder": 1}
+    measured = {name: report.components[name] for name in _NETWORKS}
+    seconds = sum(
+        calls[name] * (found.seconds_reference + found.seconds_engine) / found.samples
+        for name, found in measured.items()
+    )
+    weights = [tensor for name in _NETWORKS for tensor in prepared[name].weights.values()]
+    size_bytes = _FLOAT32_BYTES * sum(math.prod(tensor.shape) for tensor in weights)
+    return (
+        f"whole picture: {STEPS} guided steps of {SAMPLER} at {manifest.defaults.height}×"
+        f"{manifest.defaults.width} will take about {_duration(seconds)}, by what the components "
+        f"took. Weights take up to {size_bytes / 1e9:.2f} GB, first in torch and then in the "
+        "engine, not in both at once; activations come on top"
+    )
+
+
+def with_image(
+    folder: Path,
+    manifest: Manifest,
+    prepared: Mapping[str, Prepared],
+    report: Report,
+    progress: Progress,
+) -> Report:
+    """Draws one picture with diffusers and with the runtime and adds the comparison to a report.
+
+    Args:
+        folder: the bundle, portable or compiled.
+        manifest: its manifest; `check_drawable` took it.
+        prepared: its components with the weights that torch takes.
+        report: of the components, whose times the announcement rests on.
+        progress: told the cost before the work, and the outcome.
+
+    Raises:
+        EngineError: an engine failed or gave NaN; says at which step.
+        VerificationError: diffusers itself gives NaN.
+    """
+    progress(announcement(manifest, prepared, report))
+    settings = settle(
+        Bundle(folder, manifest),
+        PROMPT,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE_SCALE,
+        seed=SEED,
+        sampler=SAMPLER,
+    )
+    start = time.perf_counter()
+    reference = draw_reference(folder, manifest, prepared, settings)
+    gc.collect()
+    between = time.perf_counter()
+    found = draw_bundle(folder, manifest, settings)
+    seconds = (between - start, time.perf_counter() - between)
+    image = compare(settings, reference, found, _threshold_db(manifest), seconds)
+    reached = "equal" if image.psnr_db is None else f"{image.psnr_db:.1f} dB"
+    verdict = "agrees with diffusers" if image.passed else "DEPARTS from diffusers"
+    progress(f"whole picture: {verdict}, {reached}")
+    return msgspec.structs.replace(report, image=image)
+
+
+def draw_reference(
+    folder: Path, manifest: Manifest, prepared: Mapping[str, Prepared], settings: Settings
+) -> Drawn:
+    """Draws with diffusers' pipeline over networks with the given weights, in float32.
+
+    Tokenizer and scheduler are diffusers' own, made from the bundle's files.
+
+    Raises:
+        VerificationError: its latents hold NaN or infinite values.
+    """
+    pipe = _reference_pipeline(folder, manifest, prepared)
+    latents: list[Array] = []
+
+    def keep(pipe: Any, index: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
+        del pipe, index, timestep
+        latents.append(given["latents"].numpy().copy())
+        return given
+
+    drawn = pipe(
+        settings.prompt[0],
+        negative_prompt=settings.negative_prompt[0],
+        num_inference_steps=settings.num_inference_steps,
+        guidance_scale=settings.guidance_scale,
+        height=settings.height,
+        width=settings.width,
+        generator=torch.Generator().manual_seed(settings.seed),
+        output_type="np",
+        callback_on_step_end=keep,
+    )
+    for index, found in enumerate(latents):
+        if not np.isfinite(found).all():
+            raise VerificationError(
+                f"diffusers itself gives NaN or infinite latents at step {index + 1} of "
+                f"{len(latents)}, so there is no picture to compare with; verify the components "
+                "alone."
+            )
+    return Drawn(cast("Array", drawn.images), tuple(latents))
+
+
+def draw_bundle(folder: Path, manifest: Manifest, settings: Settings) -> Drawn:
+    """Draws with the runtime: a portable bundle lowered in memory, another by its own engine."""
+    bundle = Bundle(folder, manifest)
+    latents: list[Array] = []
+
+    def keep(step: Preview) -> None:
+        latents.append(step.latents.copy())
+
+    with _pipeline(bundle) as pipe:
+        images = pipe.run(settings, output_type="np", callback=keep).images
+    return Drawn(cast("Array", images), tuple(latents))
+
+
+def compare(
+    settings: Settings,
+    reference: Drawn,
+    found: Drawn,
+    threshold_db: float,
+    seconds: tuple[float, float],
+) -> ImageReport:
+    """Compares two pictures and the latents on the way to them, step by step.
+
+    Args:
+        settings: with which both were drawn.
+        reference: diffusers'.
+        found: the runtime's, of the same shapes.
+        threshold_db: what picture and last latents must reach. The latents too, since a picture
+            that is clipped to black and white hides what they show.
+        seconds: what the reference and the runtime took.
+    """
+    pairs = list(zip(reference.latents, found.latents, strict=True))
+    steps = [_psnr_db(a, b, float(np.abs(a).max())) for a, b in pairs]
+    departing = [n for n, db in enumerate(steps, 1) if db is not None and db < threshold_db]
+    psnr_db = _psnr_db(reference.picture, found.picture, 1.0)
+    return ImageReport(
+        prompt=settings.prompt[0],
+        sampler=settings.sampler,
+        steps=settings.num_inference_steps,
+        guidance_scale=settings.guidance_scale,
+        seed=settings.seed,
+        height=settings.height,
+        width=settings.width,
+        threshold_db=threshold_db,
+        psnr_db=psnr_db,
+        max_abs=_max_abs(reference.picture, found.picture),
+        latents_psnr_db=tuple(steps),
+        latents_max_abs=tuple(_max_abs(a, b) for a, b in pairs),
+        departs_at=departing[0] if departing else None,
+        seconds_reference=round(seconds[0], 3),
+        seconds_engine=round(seconds[1], 3),
+        passed=all(db is None or db >= threshold_db for db in (psnr_db, steps[-1])),
+    )
+
+
+def _reference_pipeline(folder: Path, manifest: Manifest, prepared: Mapping[str, Prepared]) -> Any:
+    networks: dict[str, Any] = {
+        name: load_network(item.component, item.config, item.weights)
+        for name, item in prepared.items()
+        if name in _NETWORKS
+    }
+    vae = networks["vae_decoder"]
+    # A bundle's decoder has no weights for these; diffusers takes a device from the first it meets.
+    vae.encoder = vae.quant_conv = torch.nn.Identity()
+    with _without_warnings():
+        from diffusers import StableDiffusionPipeline
+    scheduler: Any = DDIMScheduler.from_config(dict(read_json(folder / manifest.scheduler)))
+    pipe: Any = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=networks["text_encoder"],
+        tokenizer=transformers.CLIPTokenizer.from_pretrained(
+            str(folder / manifest.tokenizers["text_encoder"]), local_files_only=True
+        ),
+        unet=networks["unet"],
+        scheduler=scheduler,
+        safety_checker=cast("Any", None),
+        feature_extractor=cast("Any", None),
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    """Around diffusers' import: transformers warns of torchvision, which no picture here needs."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+
+
+def _pipeline(bundle: Bundle) -> Pipeline:
+    if bundle.manifest.target is not None:
+        return Pipeline.open(bundle)
+    tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
+    text_encoder, unet, vae_decoder = (_component(bundle, name) for name in _NETWORKS)
+    origin = Origin(
+        bundle_sha256="", engine="onnxruntime", device="cpu", threads=None, latedge_version=VERSION
+    )
+    return Pipeline(bundle, tokenizer, (text_encoder, unet, vae_decoder), origin)
+
+
+def _component(bundle: Bundle, name: str) -> Component:
+    """A component of a portable bundle, lowered in memory."""
+    graph = bundle.graph(name)
+    inputs = {port.role: port for port in graph.inputs}
+    outputs = {port.role: port for port in graph.outputs}
+    return Component(name, open_lowered(bundle.path, graph), inputs, outputs[_NETWORKS[name]])
+
+
+def _threshold_db(manifest: Manifest) -> float:
+    stored = {manifest.components[name].graphs["model"].precision for name in _NETWORKS}
+    # A portable bundle holds the source's weights as torch takes them.
+    return THRESHOLDS_DB["fp32" if manifest.target is None or stored == {"fp32"} else "fp16"]
+
+
+def _psnr_db(reference: Array, found: Array, peak: float) -> float | None:
+    """PSNR in dB; None where the two are equal."""
+    error = float(np.mean((reference.astype(np.float64) - found) ** 2))
+    return None if error == 0 else 10 * math.log10(max(peak, 1e-30) ** 2 / error)
+
+
+def _max_abs(reference: Array, found: Array) -> float:
+    return float(np.abs(reference - found).max())
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
