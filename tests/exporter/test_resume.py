@@ -101,10 +101,10 @@ def _kill_before_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _kill_in_second_verification(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(folder: Path, manifest: Any, name: str, *rest: Any) -> Any:
+    def kill(folder: Path, manifest: Any, name: str, *rest: Any, **given: Any) -> Any:
         if name == COMPONENTS[1]:
             raise Killed
-        return verify_component(folder, manifest, name, *rest)
+        return verify_component(folder, manifest, name, *rest, **given)
 
     monkeypatch.setattr(verify_module, "verify_component", kill)
 
@@ -354,12 +354,12 @@ def _verify_until(
     compared: list[str] = []
 
     def verify_and_note(
-        folder: Path, manifest: Any, name: str, *rest: Any
+        folder: Path, manifest: Any, name: str, *rest: Any, **given: Any
     ) -> tuple[ComponentReport, Any]:
         if name == stop:
             raise Killed
         compared.append(name)
-        return verify_component(folder, manifest, name, *rest)
+        return verify_component(folder, manifest, name, *rest, **given)
 
     monkeypatch.setattr(verify_module, "verify_component", verify_and_note)
     with pytest.raises(Killed):
