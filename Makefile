@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format schema wheel smoke-aarch64 hooks clean
+.PHONY: help install demo test lint format schema interop wheel smoke-aarch64 hooks clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -45,6 +45,10 @@ format: $(INSTALLED) ## Rewrites the source in the project's form.
 
 schema: $(INSTALLED) ## Writes schema/latedge.schema.json anew from the manifest's types.
 	$(BIN)/python scripts/make_schema.py
+
+# The peers get environments of their own in build/interop, 3.5 GB; about 10 minutes with them.
+interop: $(INSTALLED) ## Folders of latedge and of its peers, opened by each other.
+	$(BIN)/python -m benchmarks.interop
 
 wheel: $(INSTALLED) ## dist/*.whl, which must run on every system.
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from exporter.compile import compile
     from exporter.errors import CompileError, SourceError, VerificationError, WeightError
     from exporter.export import export
+    from exporter.inspection import SourceInspection, inspect_source
+    from exporter.source import SourceOptions
     from exporter.verify import verify
     from runtimes.bundle import Bundle, open_bundle
     from runtimes.errors import BundleError, EngineError, LatedgeError, UsageError
@@ -49,6 +51,8 @@ __all__ = [
     "Result",
     "Settings",
     "SourceError",
+    "SourceInspection",
+    "SourceOptions",
     "UsageError",
     "VerificationError",
     "WeightError",
@@ -56,6 +60,7 @@ __all__ = [
     "compile",
     "export",
     "inspect",
+    "inspect_source",
     "main",
     "open_bundle",
     "verify",
@@ -75,12 +80,15 @@ _HOMES = {
     "Result": "runtimes.result",
     "Settings": "runtimes.settings",
     "SourceError": "exporter.errors",
+    "SourceInspection": "exporter.inspection",
+    "SourceOptions": "exporter.source",
     "UsageError": "runtimes.errors",
     "VerificationError": "exporter.errors",
     "WeightError": "exporter.errors",
     "compile": "exporter.compile",
     "export": "exporter.export",
     "inspect": "runtimes.inspection",
+    "inspect_source": "exporter.inspection",
     "open_bundle": "runtimes.bundle",
     "verify": "exporter.verify",
 }
@@ -91,7 +99,7 @@ VERBS = {
     "compile": "exporter.cli:compile",
     "verify": "exporter.cli:verify",
     "generate": "runtimes.cli:generate",
-    "inspect": "runtimes.cli:inspect",
+    "inspect": "exporter.cli:inspect",
     "synth": "benchmarks.synthetic:command",
 }
 """Verb of the command line → the function behind it."""

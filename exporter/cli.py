@@ -1,4 +1,7 @@
-"""The verbs `export`, `compile` and `verify`. What they need beyond typer is imported on use."""
+"""The verbs `export`, `compile`, `verify` and `inspect`.
+
+What they need beyond typer is imported on use: `inspect` works where there is no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,13 @@ from typing import Annotated
 
 import typer
 
-Source = Annotated[Path, typer.Argument(help="Diffusers folder of the model.")]
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="Diffusers folder, single .safetensors checkpoint, or ORGANISATION/NAME of a model "
+        "on the Hugging Face Hub."
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The new bundle (a folder).")]
 Force = Annotated[
     bool,
@@ -36,6 +45,33 @@ def export(
             "picture), or none."
         ),
     ] = "components",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a checkpoint: a Diffusers folder with configs, scheduler and tokenizer; its "
+            "weights are not used. Without it they are read off the checkpoint."
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder of another tokenizer than the source's.")
+    ] = None,
+    vae: Annotated[
+        Path | None,
+        typer.Option(help="Another VAE than the source's: folder, .safetensors file or Hub id."),
+    ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(help="Another text encoder than the source's: folder, file or Hub id."),
+    ] = None,
+    prediction_type: Annotated[
+        str | None,
+        typer.Option(
+            help="What a checkpoint's U-Net predicts: epsilon or v_prediction. SD 2.x needs it."
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +80,7 @@ def export(
     After an interruption the same command goes on from what was finished.
     """
     from exporter.export import export as run
+    from exporter.source import SourceOptions
 
     manifest = run(
         source,
@@ -52,6 +89,14 @@ def export(
         components=tuple(component) if component else None,
         verify=verify,  # pyright: ignore[reportArgumentType]
         force=force,
+        source_options=SourceOptions(
+            config=config,
+            tokenizer=tokenizer,
+            vae=vae,
+            text_encoder=text_encoder,
+            prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
+            revision=revision,
+        ),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)
@@ -70,6 +115,9 @@ def compile(
         int | None,
         typer.Option(help="Fix the U-Net's batch: 2 takes both guidance halves at once, 1 one."),
     ] = None,
+    layout: Annotated[
+        str, typer.Option(help="optimum, or genai for what OpenVINO GenAI opens as well.")
+    ] = "optimum",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -88,6 +136,7 @@ def compile(
         width=width,
         batch=batch,
         force=force,
+        layout=layout,
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)
@@ -133,6 +182,45 @@ def verify(
             f"{bundle}: every file is as its manifest says and every component agrees with torch"
             f"{picture}"
         )
+
+
+def inspect(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="A bundle, a Diffusers folder or a .safetensors file."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell what a bundle, a model or a weight file is, and how that is known."""
+    from exporter.source import PICKLES
+    from runtimes.manifest import MANIFEST_NAME
+
+    # A bundle has a model_index.json, too; what is neither is refused as a bundle.
+    is_model = path.is_file() or path.suffix in PICKLES or (path / "model_index.json").is_file()
+    if is_model and not (path / MANIFEST_NAME).is_file():
+        _inspect_source(path, as_json=as_json)
+    else:
+        _inspect_bundle(path, as_json=as_json)
+
+
+def _inspect_bundle(path: Path, *, as_json: bool) -> None:
+    from runtimes.cli import inspect as run
+
+    run(path, as_json=as_json)
+
+
+def _inspect_source(path: Path, *, as_json: bool) -> None:
+    from exporter.inspection import inspect_source
+
+    found = inspect_source(path)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(found).decode())
+    else:
+        from exporter.inspection_table import show
+
+        show(found)
 
 
 def _tell(line: str) -> None:

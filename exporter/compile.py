@@ -13,10 +13,10 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.progress import Progress, silent
 from exporter.staged_files import copy_file, list_files, write_manifest
 from exporter.staging import check_free, check_room, resumable
-from exporter.targets import Compiled, Target, load_target
+from exporter.targets import GENAI, LAYOUTS, Compiled, Target, layout_target
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError, unknown_name
-from runtimes.manifest import MANIFEST_NAME, Component, Defaults, Manifest, Provenance
+from runtimes.manifest import Component, Defaults, Manifest, Provenance
 
 _TEXT_LENGTH = 77
 """Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
@@ -34,6 +34,7 @@ class CompileConfig:
         batch: what the U-Net takes in one call: 2 for both guidance halves of a picture at once,
             1 for one after the other; None leaves the batch free.
         force: replace an existing output, and use nothing of an interrupted run.
+        layout: "optimum", or "genai" for what OpenVINO GenAI opens.
     """
 
     target: str
@@ -42,6 +43,7 @@ class CompileConfig:
     width: int | None = None
     batch: int | None = None
     force: bool = False
+    layout: str = "optimum"
 
 
 def compile(  # the verb's name, which design gives to the Python call as well
@@ -54,6 +56,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     width: int | None = None,
     batch: int | None = None,
     force: bool = False,
+    layout: str = "optimum",
     progress: Progress = silent,
 ) -> Manifest:
     """Compiles a portable bundle for a target.
@@ -69,6 +72,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
         width: see `CompileConfig`.
         batch: see `CompileConfig`.
         force: replace an existing output, and use nothing of an interrupted run.
+        layout: see `CompileConfig`.
         progress: called with lines on what is done.
 
     Returns:
@@ -79,14 +83,15 @@ def compile(  # the verb's name, which design gives to the Python call as well
         BundleError: the bundle is damaged.
         CompileError: it is compiled already, or the target can't take it.
     """
-    config = CompileConfig(target, precision, height, width, batch, force)
-    compiler = load_target(target)
+    config = CompileConfig(target, precision, height, width, batch, force, layout)
+    compiler = layout_target(layout, target)
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
     check_free(Path(output), force=force)
     opened = open_bundle(bundle)
     _check(opened, config)
+    _check_layout(opened, config)
     # Weights may be widened from fp16; graphs are small beside them.
     check_room(Path(output), opened.size_bytes() * (2 if chosen == "fp32" else 1))
     run = _fingerprint(opened, config, chosen)
@@ -106,6 +111,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
             entries[name] = compiled.entry
             hashes |= compiled.hashes
         _copy_texts(opened, folder)
+        _add_layout(opened, folder, config)
         manifest = msgspec.structs.replace(
             opened.manifest,
             target=target,
@@ -121,7 +127,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
 def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str) -> Fingerprint:
     options = {**asdict(config), "precision": precision, "force": None}
     # The manifest has the hashes of all files, and opening has compared them.
-    return fingerprint("compile", bundle.path / MANIFEST_NAME, options, sdk=config.target)
+    return fingerprint("compile", bundle.sha256, options, sdk=config.target)
 
 
 def _compile_component(
@@ -160,6 +166,21 @@ def _check(bundle: Bundle, config: CompileConfig) -> None:
             )
     if config.batch is not None and config.batch < 1:
         raise UsageError(f"batch {config.batch} is not positive; 1 or 2 are usual.")
+
+
+def _check_layout(bundle: Bundle, config: CompileConfig) -> None:
+    if config.layout == GENAI:
+        from exporter.targets.genai import check_genai
+
+        check_genai(bundle, batch=config.batch)
+
+
+def _add_layout(bundle: Bundle, folder: Path, config: CompileConfig) -> None:
+    """Writes what the layout has beside the components, once the texts are there."""
+    if config.layout == GENAI:
+        from exporter.targets.genai import write_tokenizers
+
+        write_tokenizers(bundle, folder)
 
 
 def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
@@ -210,6 +231,7 @@ def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Pr
         "height": config.height,
         "width": config.width,
         "batch": config.batch,
+        "layout": None if config.layout == LAYOUTS[0] else config.layout,
     }
     options = {key: str(value) for key, value in given.items() if value is not None}
     provenance = manifest.provenance

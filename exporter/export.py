@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
+from exporter.components.base import Config
 from exporter.components.vae import vae_factor
 from exporter.families import Recognised
 from exporter.fingerprint import Fingerprint, fingerprint
@@ -19,23 +19,26 @@ from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
-from exporter.source import Source, open_source
-from exporter.staged_files import copy_file, list_files, write_manifest
+from exporter.source import Source, SourceOptions, open_source
+from exporter.sources.canonical import SCHEDULER, canonical_texts, encode
+from exporter.staged_files import list_files, write_file, write_manifest
 from exporter.staging import check_free, check_room, resumable
 from exporter.trace import capture
 from exporter.weights import PRECISIONS, Planned, stream
-from runtimes.bundle import read_json
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import (
-    Component as ComponentEntry,
-)
-from runtimes.manifest import (
+    SCHEMA_MAJOR,
+    SCHEMA_MINOR,
     Defaults,
+    File,
     Graph,
     Latents,
     Manifest,
     Provenance,
     Recipe,
+)
+from runtimes.manifest import (
+    Component as ComponentEntry,
 )
 from runtimes.samplers import default_sampler
 from runtimes.version import VERSION
@@ -47,6 +50,7 @@ Verify = Literal["components", "image", "none"]
 VERIFY: tuple[Verify, ...] = ("components", "image", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
+_NO_OPTIONS = SourceOptions()
 _ANY_SCHEDULE = "dpmpp-2m"
 _TOOLS = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript")
 
@@ -56,12 +60,13 @@ class ExportConfig:
     """What to export and how.
 
     Attributes:
-        source: a Diffusers folder.
+        source: a Diffusers folder, a single-file checkpoint, or an id on the Hub.
         output: the new bundle.
         dtype: how weights are stored: as the source has them, or cast.
         components: names of the components wanted; None for all of the family.
         verify: what is compared with torch before the bundle appears.
         force: replace an existing output, and use nothing of an interrupted run.
+        source_options: what the source leaves open, and what is taken from elsewhere.
     """
 
     source: Path
@@ -70,6 +75,7 @@ class ExportConfig:
     components: tuple[str, ...] | None = None
     verify: Verify = "components"
     force: bool = False
+    source_options: SourceOptions = _NO_OPTIONS
 
 
 def export(
@@ -80,19 +86,21 @@ def export(
     components: tuple[str, ...] | None = None,
     verify: Verify = "components",
     force: bool = False,
+    source_options: SourceOptions = _NO_OPTIONS,
     progress: Progress = silent,
 ) -> Manifest:
-    """Exports a Diffusers folder to a portable bundle.
+    """Exports a model to a portable bundle.
 
     After an interruption the same call goes on from the components that were finished.
 
     Args:
-        source: the Diffusers folder.
+        source: a Diffusers folder, a single-file checkpoint, or `organisation/name` on the Hub.
         output: the bundle, which appears whole or not at all.
         dtype: "source" keeps each weight's dtype, "fp32" and "fp16" cast.
         components: component names; None for all.
         verify: "components" compares each with torch, "image" a whole picture too, "none" nothing.
         force: replace an existing output, and use nothing of an interrupted run.
+        source_options: what the source leaves open, and what is taken from elsewhere.
         progress: called with lines on what is done.
 
     Returns:
@@ -104,18 +112,22 @@ def export(
         WeightError: a weight is missing, unexpected or misshapen.
         VerificationError: a component departs from torch.
     """
-    config = ExportConfig(Path(source), Path(output), dtype, components, verify, force)
+    config = ExportConfig(
+        Path(source), Path(output), dtype, components, verify, force, source_options
+    )
     _check_options(config)
     check_free(config.output, force=force)
-    model = open_source(config.source)
+    model = open_source(config.source, config.source_options, progress)
     prepared, recognised = prepare(model, config.components)
+    scheduler = model.scheduler_config()  # what is missing is told before slow work begins
     if config.verify == "image":
         from exporter.verify_image import check_drawable
 
-        check_drawable(model.path, _tasks(recognised), prepared, model.scheduler_path)
+        check_drawable(model.location, _tasks(recognised), prepared, scheduler)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
-    run = _fingerprint(model, recognised, prepared, plans, config)
+    texts = canonical_texts(model, recognised.family, prepared)
+    run = _fingerprint(texts, prepared, plans, config)
     with resumable(config.output, run, force=force, progress=progress) as journal:
         folder = journal.content
         hashes: dict[str, str] = {}
@@ -128,8 +140,8 @@ def export(
                 dict[str, str],
                 lambda known: known,
             )
-        _copy_texts(model, recognised, prepared, folder)
-        sampler = _default_sampler(model, progress)
+        _write_texts(texts, folder)
+        sampler = _default_sampler(scheduler, progress)
         manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
         if config.verify != "none":
             from exporter.report import require_parity, write_report
@@ -162,15 +174,14 @@ def _check_options(config: ExportConfig) -> None:
 
 
 def _fingerprint(
-    source: Source,
-    recognised: Recognised,
+    texts: Mapping[str, bytes],
     prepared: Mapping[str, Prepared],
     plans: Mapping[str, Mapping[str, Planned]],
     config: ExportConfig,
 ) -> Fingerprint:
     """Whatever the bundle is made of: an interrupted run of the same may be gone on with."""
     content = {
-        "texts": _texts(source, recognised, prepared),
+        "texts": texts,
         "configs": {name: item.config for name, item in prepared.items()},
         "weights": plans,
     }
@@ -209,7 +220,7 @@ def _export_component(
     target.mkdir()
     save(model, target / GRAPH_NAME)
     sha256 = stream(target / WEIGHTS_NAME, used)
-    (target / "config.json").write_bytes(_json(item.config))
+    (target / "config.json").write_bytes(encode(item.config))
     done = time.perf_counter()
     progress(
         f"{name}: captured in {captured - start:.1f} s, {len(model.graph)} nodes; "
@@ -218,35 +229,15 @@ def _export_component(
     return {f"{name}/{WEIGHTS_NAME}": sha256}
 
 
-def _json(value: Mapping[str, object]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
+def _write_texts(texts: Mapping[str, bytes], folder: Path) -> None:
+    for name, content in texts.items():
+        write_file(folder / name, content)
 
 
-def _texts(
-    source: Source, recognised: Recognised, prepared: Mapping[str, Prepared]
-) -> dict[str, Path]:
-    """The files that a bundle takes as they are: path in the bundle → the source's file."""
-    found = {
-        "model_index.json": source.path / "model_index.json",
-        "scheduler/scheduler_config.json": source.scheduler_path,
-    }
-    for encoder, tokenizer in recognised.family.tokenizers.items():
-        if encoder in prepared:
-            found |= {f"{tokenizer}/{p.name}": p for p in source.tokenizer_files(tokenizer)}
-    return found
-
-
-def _copy_texts(
-    source: Source, recognised: Recognised, prepared: Mapping[str, Prepared], folder: Path
-) -> None:
-    for name, path in _texts(source, recognised, prepared).items():
-        copy_file(path, folder / name)
-
-
-def _default_sampler(source: Source, progress: Progress) -> str:
+def _default_sampler(scheduler: Config, progress: Progress) -> str:
     """The sampler that follows the source's scheduler, or one that works with every schedule."""
     try:
-        return default_sampler(read_json(source.scheduler_path))
+        return default_sampler(scheduler)
     except UsageError as e:
         progress(f"{e} Pictures are made with {_ANY_SCHEDULE} where none is named.")
         return _ANY_SCHEDULE
@@ -262,16 +253,17 @@ def _manifest(
     sampler: str,
 ) -> Manifest:
     family, configs = recognised.family, recognised.configs
-    scheduler = read_json(source.scheduler_path)
+    scheduler = source.scheduler_config()
     vae = configs.get("vae", {})
     factor = vae_factor(vae) if "block_out_channels" in vae else 8
     size = int(configs["unet"].get("sample_size") or 64) * factor
+    files = list_files(folder, hashes)
     return Manifest(
-        schema="1.0",
+        schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
         family=family.name,
         tasks=_tasks(recognised),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
-        scheduler="scheduler/scheduler_config.json",
+        scheduler=SCHEDULER,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
         latents=Latents(
             channels=int(vae.get("latent_channels", 4)),
@@ -286,11 +278,14 @@ def _manifest(
             sampler=sampler,
         ),
         components={name: _entry(name, item, config.dtype) for name, item in prepared.items()},
-        files=list_files(folder, hashes),
+        files=files,
         provenance=Provenance(
-            source_sha256=source.sha256(hashes, tuple(configs)),
+            source_sha256=_source_sha256(files),
             tools={"latedge": VERSION, **{tool: version(tool) for tool in _TOOLS}},
-            options={"export": {"dtype": config.dtype}},
+            options={"export": {"dtype": config.dtype, **config.source_options.given()}},
+            source_kind=source.origin.kind,
+            hub_id=source.origin.hub_id,
+            revision=source.origin.revision,
         ),
     )
 
@@ -298,6 +293,15 @@ def _manifest(
 def _tasks(recognised: Recognised) -> tuple[str, ...]:
     channels = int(recognised.configs["unet"]["in_channels"])
     return recognised.family.tasks.get(channels, ())
+
+
+def _source_sha256(files: Mapping[str, File]) -> str:
+    """One hash over what came from the source: all but the graphs, which torch's version shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        if not name.endswith(GRAPH_NAME):
+            digest.update(f"{name} {files[name].sha256}\n".encode())
+    return digest.hexdigest()
 
 
 def _entry(name: str, item: Prepared, dtype: DType) -> ComponentEntry:

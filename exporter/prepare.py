@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from exporter.components import component as load_component
 from exporter.components.base import Component, Config
@@ -36,29 +38,59 @@ def prepare(
     """
     folders = tuple(f for f in ("text_encoder", "unet", "vae") if source.has(f))
     if "unet" not in folders:
-        raise SourceError(f"{source.path}: model_index.json lists no unet.")
-    _ = source.scheduler_path  # what is missing is told before slow work begins
+        raise source.lacks("unet")
     recognised = recognise(source, folders)
+    _check_agreement(source, recognised.configs)
     wanted = recognised.family.components if components is None else components
     for name in wanted:
         if name not in recognised.family.components:
             raise unknown_name("component", name, recognised.family.components)
-    return {
-        name: _prepare(source, recognised, name)
+    configs = {
+        name: _settle(source, recognised, name)
         for name in recognised.family.components
         if name in wanted
-    }, recognised
+    }
+    # Only now the weights: those of a model on the Hub are downloaded when they are asked for.
+    return {name: _match(source, name, config) for name, config in configs.items()}, recognised
 
 
-def _prepare(source: Source, recognised: Recognised, name: str) -> Prepared:
+def _check_agreement(source: Source, configs: Mapping[str, Config]) -> None:
+    """Refuses networks that don't go together, such as one that was given with an option."""
+    unet = configs["unet"]
+    for folder, field, unet_field, what in (
+        ("vae", "latent_channels", "out_channels", "latents of {} channels"),
+        ("text_encoder", "hidden_size", "cross_attention_dim", "states of width {}"),
+    ):
+        found, wanted = configs.get(folder, {}).get(field), unet.get(unet_field)
+        if isinstance(found, int) and isinstance(wanted, int) and found != wanted:
+            raise SourceError(
+                f"{source.location}: the {folder} has {what.format(found)}, the U-Net takes "
+                f"{wanted}; they belong to different models."
+            )
+
+
+def _settle(source: Source, recognised: Recognised, name: str) -> Config:
+    """A component's config in its one form, once it is known to be supported."""
     component = load_component(name)
     if component.source not in recognised.configs:
-        raise SourceError(f"{source.path}: model_index.json lists no {component.source}.")
-    config = dict(recognised.configs[component.source])
-    component.check(config)
+        raise source.lacks(component.source)
+    given = recognised.configs[component.source]
+    component.check(given)
+    config = component.normalise(given)
     tokenizer = recognised.family.tokenizers.get(name)
     if tokenizer is not None:
         # SD 1.x's config says 2, a leftover; the tokenizer knows the token that ends a prompt.
-        source.tokenizer_files(tokenizer)
-        config["eos_token_id"] = ClipTokenizer.open(source.path / tokenizer).eos_token_id
+        config["eos_token_id"] = _eos_token_id(source.tokenizer(tokenizer))
+    return config
+
+
+def _match(source: Source, name: str, config: Config) -> Prepared:
+    component = load_component(name)
     return Prepared(component, config, match(component, config, source.tensors(component.source)))
+
+
+def _eos_token_id(files: Mapping[str, bytes]) -> int:
+    with TemporaryDirectory() as folder:
+        for file, content in files.items():
+            (Path(folder) / file).write_bytes(content)
+        return ClipTokenizer.open(Path(folder)).eos_token_id

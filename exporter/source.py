@@ -1,167 +1,199 @@
 """Opens a source model: reads its configs and weight headers, no weights.
 
-A source is a Diffusers folder. Only safetensors, JSON and text are ever read from it.
+A source is a Diffusers folder, a single-file checkpoint in the original naming, or the id of a
+model on the Hugging Face Hub. Only safetensors, JSON and text are ever read from it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, Protocol
 
 from exporter.components.base import Config
 from exporter.errors import SourceError
-from exporter.weights import Tensor, read_header, read_index
-from runtimes.bundle import hash_file, read_json
-from runtimes.errors import BundleError
+from exporter.progress import Progress, silent
+from exporter.weights import Tensor
+from runtimes.errors import UsageError, unknown_name
 
-_STEMS = ("diffusion_pytorch_model", "model")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_TOKENIZER_FILES = (
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+
+Kind = Literal["folder", "checkpoint", "hub"]
+PredictionType = Literal["epsilon", "v_prediction"]
+PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
 
 
 @dataclass(frozen=True)
-class Source:
-    """A source model whose model_index.json was read.
+class Origin:
+    """What kind of source it is, and its id and commit on the Hub."""
 
-    Attributes:
-        path: the Diffusers folder.
-        index: its model_index.json.
-    """
+    kind: Kind
+    hub_id: str | None = None
+    revision: str | None = None
 
-    path: Path
-    index: Mapping[str, Any]
+
+class Source(Protocol):
+    """A source model. Networks, tokenizers and pipeline go by their names in a Diffusers folder."""
+
+    @property
+    def location(self) -> str:
+        """What the user calls it, for messages."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+        ...
 
     @property
     def pipeline_class(self) -> str:
         """The diffusers pipeline that the model is of."""
-        return str(self.index.get("_class_name", "an unnamed pipeline"))
+        ...
 
     def has(self, folder: str) -> bool:
-        """Whether the model has a network in that folder."""
-        entry = cast("list[Any] | None", self.index.get(folder))
-        return isinstance(entry, list) and any(part is not None for part in entry)
+        """Whether the model has that network."""
+        ...
+
+    def lacks(self, folder: str) -> SourceError:
+        """The error that says a network is absent and what to do."""
+        ...
 
     def config(self, folder: str) -> Config:
-        """The config.json of a network.
+        """The config of a network.
 
         Raises:
-            SourceError: the folder or the file is missing or isn't JSON.
+            SourceError: it is missing or can't be read.
         """
-        path = self.path / folder / "config.json"
-        if not path.is_file():
-            raise SourceError(f"{path} is missing; download the whole folder again.")
-        return _json(path)
+        ...
 
-    @cached_property
-    def scheduler_path(self) -> Path:
-        """Where the scheduler's config is.
+    def scheduler_config(self) -> Config:
+        """The content of scheduler_config.json.
 
         Raises:
-            SourceError: it is missing.
+            SourceError: it is missing, can't be read, or the prediction type must be given.
         """
-        path = self.path / "scheduler" / "scheduler_config.json"
-        if not path.is_file():
-            raise SourceError(f"{path} is missing; download the whole folder again.")
-        return path
+        ...
 
-    def tensors(self, folder: str) -> dict[str, Tensor]:
-        """Names and places of a network's weights; the unsuffixed variant before fp16.
+    def tensors(self, folder: str) -> Mapping[str, Tensor]:
+        """The weights of a network by Diffusers key, older or newer.
 
         Raises:
-            SourceError: there are no safetensors weights (says how to convert a pickle), or they
-                are truncated or contradict themselves.
+            SourceError: there are none in safetensors (says how to convert a pickle), or they are
+                truncated or contradict themselves.
         """
-        where = self.path / folder
-        for variant in ("", ".fp16"):
-            for stem in _STEMS:
-                single = where / f"{stem}{variant}.safetensors"
-                sharded = where / f"{stem}.safetensors.index{variant}.json"
-                if single.is_file():
-                    return read_header(single)
-                if sharded.is_file():
-                    return read_index(sharded)
-        raise _no_weights(where)
+        ...
 
-    def tokenizer_files(self, folder: str) -> list[Path]:
-        """The files of a tokenizer that are copied into a bundle.
+    def tokenizer(self, folder: str) -> Mapping[str, bytes]:
+        """The files of a tokenizer by name.
 
         Raises:
-            SourceError: the folder has no tokenizer.
+            SourceError: there is no CLIP tokenizer.
         """
-        found = [self.path / folder / name for name in _TOKENIZER_FILES]
-        found = [path for path in found if path.is_file()]
-        names = {path.name for path in found}
-        if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-            raise SourceError(
-                f"{self.path / folder} holds no CLIP tokenizer: it needs vocab.json and "
-                "merges.txt, or tokenizer.json."
-            )
-        return found
-
-    def sha256(self, weights: Mapping[str, str], folders: tuple[str, ...]) -> str:
-        """One hash over the configs, the tokenizers and the given hashes of the weights."""
-        digest = hashlib.sha256()
-        files = [self.path / "model_index.json", self.scheduler_path]
-        files += [self.path / folder / "config.json" for folder in folders]
-        for path in files:
-            digest.update(f"{path.relative_to(self.path).as_posix()} {hash_file(path)}\n".encode())
-        for name in sorted(weights):
-            digest.update(f"{name} {weights[name]}\n".encode())
-        return digest.hexdigest()
+        ...
 
 
-def open_source(path: Path | str) -> Source:
-    """Opens a Diffusers folder.
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a source leaves open, and what is taken from elsewhere.
+
+    Attributes:
+        config: Diffusers folder with the configs, scheduler and tokenizer of a checkpoint.
+        tokenizer: folder with another tokenizer.
+        vae: folder or file of another VAE.
+        text_encoder: folder or file of another text encoder.
+        prediction_type: what a checkpoint's U-Net predicts.
+        revision: branch, tag or commit of a model on the Hub.
+    """
+
+    config: Path | None = None
+    tokenizer: Path | None = None
+    vae: Path | None = None
+    text_encoder: Path | None = None
+    prediction_type: PredictionType | None = None
+    revision: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """The options that were given, and of a path its last part: the rest is the machine's."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name.replace("_", "-"): value.name if isinstance(value, Path) else str(value)
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+_NO_OPTIONS = SourceOptions()
+_CHECKPOINTS_ALONE = ("config", "prediction-type")
+
+
+def open_source(
+    path: Path | str, options: SourceOptions = _NO_OPTIONS, progress: Progress = silent
+) -> Source:
+    """Opens a source model.
+
+    Args:
+        path: a Diffusers folder, a .safetensors file, or `organisation/name` on the Hub where no
+            such folder is here.
+        options: what the source leaves open, and what is taken from elsewhere.
+        progress: called with lines on what is downloaded.
 
     Raises:
-        SourceError: it isn't there, is a pickle or a single file, or has no model_index.json.
+        SourceError: it isn't there, is a pickle, or is no model of a known family.
+        WeightError: a checkpoint has weights that are unknown.
+        UsageError: an option doesn't go with this kind of source.
     """
-    folder = Path(path)
-    if folder.suffix in _PICKLES:
-        raise _pickle_refused(folder)
-    if folder.is_file():
-        raise SourceError(f"{folder} is a file; give the Diffusers folder of the model.")
-    if not folder.is_dir():
-        raise SourceError(f"no model at {folder}: no such folder.")
-    index = folder / "model_index.json"
-    if not index.is_file():
-        pickles = sorted(p for p in folder.iterdir() if p.suffix in _PICKLES)
-        if pickles:
-            raise _pickle_refused(pickles[0])
-        raise SourceError(
-            f"{folder} is not a Diffusers folder: it has no model_index.json (half downloaded?)."
-        )
-    return Source(folder, _json(index))
+    from exporter.hub import is_hub_id, open_hub_model
+    from exporter.sources.checkpoint import open_checkpoint
+    from exporter.sources.folder import open_folder
+    from exporter.sources.replaced import replace_parts
+
+    _check(options)
+    place = Path(path)
+    refuse_pickle(place)
+    if place.is_file():
+        _refuse(options, ("revision",), f"{place} is a file")
+        opened: Source = open_checkpoint(place, options)
+    elif is_hub_id(place):
+        _refuse(options, _CHECKPOINTS_ALONE, f"{place.as_posix()} is a model on the Hub")
+        model = open_hub_model(place.as_posix(), options.revision, progress)
+        origin = Origin("hub", model.hub_id, model.revision)
+        opened = open_folder(model.folder, origin, model.fetch_weights)
+    else:
+        _refuse(options, ("revision", *_CHECKPOINTS_ALONE), f"{place} is a folder")
+        opened = open_folder(place)
+    return replace_parts(opened, options, progress)
 
 
-def _json(path: Path) -> Config:
-    try:
-        return read_json(path)
-    except BundleError as e:
-        raise SourceError(str(e)) from e
+def _check(options: SourceOptions) -> None:
+    given = options.prediction_type
+    if given is not None and given not in PREDICTION_TYPES:
+        raise unknown_name("prediction type", given, PREDICTION_TYPES)
 
 
-def _no_weights(where: Path) -> SourceError:
-    if not where.is_dir():
-        return SourceError(f"{where} is missing; download the whole folder again.")
-    pickles = sorted(p for p in where.iterdir() if p.suffix in _PICKLES)
-    if pickles:
-        return _pickle_refused(pickles[0])
-    return SourceError(f"{where} holds no .safetensors weights (half downloaded?).")
+def _refuse(options: SourceOptions, names: tuple[str, ...], why: str) -> None:
+    given = [name for name in names if name in options.given()]
+    if given:
+        purpose = {
+            "revision": "chooses a version of a model on the Hub",
+            "config": "gives configs to a single-file checkpoint",
+            "prediction-type": "is said of a single-file checkpoint, a folder's scheduler has it",
+        }
+        raise UsageError(f"--{given[0]} {purpose[given[0]]}, and {why}; leave it out.")
 
 
-def _pickle_refused(path: Path) -> SourceError:
+def refuse_pickle(path: Path) -> None:
+    """Refuses a file that can run code when it is loaded.
+
+    Raises:
+        SourceError: its name says that it is a pickle; says how to convert it.
+    """
+    if path.suffix in PICKLES:
+        raise pickle_refused(path)
+
+
+def pickle_refused(path: Path | str) -> SourceError:
+    """The error for a pickle."""
     return SourceError(
         f"{path} is a pickle, which can run code when it is loaded, and is refused. Convert it to "
         "safetensors where you trust it: `DiffusionPipeline.from_pretrained(FOLDER)"

@@ -33,6 +33,12 @@ def copy_file(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
+def write_file(target: Path, content: bytes) -> None:
+    """Writes a file, making its folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes `latedge.json`, the last file of a bundle."""
     (folder / MANIFEST_NAME).write_bytes(encode_manifest(manifest))

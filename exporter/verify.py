@@ -39,6 +39,7 @@ from exporter.verify_image import check_drawable, with_image
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
+from runtimes.component import as_fed
 from runtimes.engine import Engine, load_engine_class
 from runtimes.errors import BundleError
 from runtimes.manifest import MANIFEST_NAME, Graph, Manifest
@@ -75,7 +76,7 @@ def verify(
     opened = open_bundle(bundle, full=True)
     folder, manifest = opened.path, opened.manifest
     if image:
-        check_drawable(folder, manifest.tasks, manifest.components, folder / manifest.scheduler)
+        check_drawable(folder, manifest.tasks, manifest.components, opened.scheduler_config)
     prepared = references(opened, None if against is None else Path(against))
     run = _fingerprint(opened, prepared, locate=locate)
     with cached_journal(run, force=force, progress=progress) as journal:
@@ -93,7 +94,7 @@ def verify(
 def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
     content = {
         # It has the hashes of all files, and opening has compared them.
-        "manifest": bundle.path / MANIFEST_NAME,
+        "manifest": bundle.sha256,
         "references": {name: [item.config, item.weights] for name, item in prepared.items()},
     }
     return fingerprint("verify", content, {"locate": locate})
@@ -219,7 +220,14 @@ def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[
     engine = _open(folder, graph)
     names = [port.name for port in graph.outputs]
     try:
-        return [run_batched(engine, sample.feeds, names) for sample in samples]
+        return [
+            run_batched(
+                engine,
+                {port.name: as_fed(sample.feeds[port.name], port) for port in graph.inputs},
+                names,
+            )
+            for sample in samples
+        ]
     finally:
         engine.close()
 

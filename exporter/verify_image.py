@@ -23,6 +23,7 @@ import transformers
 from diffusers import DDIMScheduler
 from numpy.typing import NDArray
 
+from exporter.components.base import Config
 from exporter.errors import VerificationError
 from exporter.image_report import ImageReport
 from exporter.prepare import Prepared
@@ -84,7 +85,7 @@ class Drawn:
 
 
 def check_drawable(
-    where: object, tasks: Collection[str], components: Collection[str], scheduler: Path
+    where: object, tasks: Collection[str], components: Collection[str], scheduler: Config
 ) -> None:
     """Refuses, before slow work, a model of which no picture can be drawn from text.
 
@@ -92,7 +93,7 @@ def check_drawable(
         where: the model, as the message names it.
         tasks: what it is for.
         components: what it has or shall have.
-        scheduler: its scheduler_config.json.
+        scheduler: the content of its scheduler_config.json.
 
     Raises:
         UsageError: says what is in the way and what to ask for in its place.
@@ -109,9 +110,8 @@ def check_drawable(
             f"{where} can't draw a whole picture without {' and '.join(missing)}: take all "
             f"components, or {instead}."
         )
-    config = read_json(scheduler)
     try:
-        make_sampler(SAMPLER, config).levels(NoiseSchedule.from_config(config), STEPS)
+        make_sampler(SAMPLER, scheduler).levels(NoiseSchedule.from_config(scheduler), STEPS)
     except UsageError as e:
         raise UsageError(
             f"{where}: whole pictures are verified with {SAMPLER}, which can't run here ({e}); "

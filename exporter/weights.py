@@ -33,6 +33,9 @@ PRECISIONS: dict[str, str] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 """safetensors dtype → the name of the precision in manifests and options."""
 
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
+_GGUF = b"GGUF"
+_QUANTISED = " Quantised weights are not taken; give the fp16, bf16 or fp32 model."
+_SMALL_FLOATS = ("F8", "F6", "F4")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 _DATA_ALIGNMENT = 4096  # so that mapped tensors start on a page
 _CHUNK_BYTES = 2**22
@@ -95,10 +98,32 @@ def read_header(path: Path) -> dict[str, Tensor]:
         SourceError: the file can't be read, isn't safetensors, is truncated, or its header
             contradicts itself.
     """
+    header, start, file_bytes = _header(path)
+    return _tensors(path, header, start=start, file_bytes=file_bytes)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file notes about itself: its `__metadata__`.
+
+    Raises:
+        SourceError: as `read_header`.
+    """
+    header, _, _ = _header(path)
+    noted = header.get("__metadata__") if isinstance(header, dict) else None
+    return {str(k): str(v) for k, v in noted.items()} if isinstance(noted, dict) else {}
+
+
+def _header(path: Path) -> tuple[object, int, int]:
+    """The header's JSON, where the data starts, and the file's bytes."""
     try:
         file_bytes = path.stat().st_size
         with path.open("rb") as file:
             length_bytes = file.read(8)
+            if length_bytes.startswith(_GGUF):
+                raise SourceError(
+                    f"{path} is a GGUF file, whose weights are quantised; give the model in "
+                    "safetensors, as fp16, bf16 or fp32."
+                )
             if len(length_bytes) < 8:
                 raise SourceError(f"{path} is not a safetensors file: it has {file_bytes} bytes.")
             (length,) = struct.unpack("<Q", length_bytes)
@@ -112,7 +137,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         raise SourceError(f"{path} can't be read: {e.strerror}.") from e
     except ValueError as e:
         raise SourceError(f"{path} is not a safetensors file: its header is not JSON ({e}).") from e
-    return _tensors(path, header, start=8 + length, file_bytes=file_bytes)
+    return header, 8 + length, file_bytes
 
 
 def _tensors(path: Path, header: object, *, start: int, file_bytes: int) -> dict[str, Tensor]:
@@ -130,7 +155,8 @@ def _tensors(path: Path, header: object, *, start: int, file_bytes: int) -> dict
             raise SourceError(f"{path}: the header's entry for {name!r} is malformed.") from e
         if tensor.dtype not in ITEM_BYTES:
             known = ", ".join(ITEM_BYTES)
-            raise SourceError(f"{path}: {name} has dtype {tensor.dtype}; read are {known}.")
+            hint = _QUANTISED if tensor.dtype[:2] in _SMALL_FLOATS else ""
+            raise SourceError(f"{path}: {name} has dtype {tensor.dtype}; read are {known}.{hint}")
         if min(tensor.shape, default=0) < 0 or first < 0 or tensor.size_bytes != last - first:
             raise SourceError(f"{path}: {name}'s offsets don't fit its shape {tensor.shape}.")
         found[name] = tensor
@@ -149,13 +175,7 @@ def read_index(path: Path) -> dict[str, Tensor]:
     Raises:
         SourceError: the index is malformed, a shard is missing or broken, or the two disagree.
     """
-    try:
-        weight_map = json.loads(path.read_bytes())["weight_map"]
-        shard_of = {str(name): str(shard) for name, shard in weight_map.items()}
-    except OSError as e:
-        raise SourceError(f"{path} can't be read: {e.strerror}.") from e
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise SourceError(f"{path} is not a weight index: it has no readable weight_map.") from e
+    shard_of = shards_of(path)
     found: dict[str, Tensor] = {}
     for shard in sorted(set(shard_of.values())):
         if Path(shard).name != shard:
@@ -167,6 +187,21 @@ def read_index(path: Path) -> dict[str, Tensor]:
         where = "the index but not in its shard" if name in shard_of else "a shard, not the index"
         raise SourceError(f"{path}: {name} is in {where}. Download the folder again.")
     return found
+
+
+def shards_of(path: Path) -> dict[str, str]:
+    """Weight name → name of the file that has it, from a `….safetensors.index.json`.
+
+    Raises:
+        SourceError: the index is malformed.
+    """
+    try:
+        weight_map = json.loads(path.read_bytes())["weight_map"]
+        return {str(name): str(shard) for name, shard in weight_map.items()}
+    except OSError as e:
+        raise SourceError(f"{path} can't be read: {e.strerror}.") from e
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise SourceError(f"{path} is not a weight index: it has no readable weight_map.") from e
 
 
 def layout(entries: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[bytes, dict[str, int]]:

@@ -2,7 +2,8 @@
 
 Opening checks every size and hashes the graphs and small files. Weight files are hashed once per
 file identity (device, inode, size, mtime, ctime) and the result is remembered in the cache folder,
-so that the second opening is quick; `full=True` hashes everything anew.
+so that the second opening is quick; `full=True` hashes everything anew. A folder that Optimum
+exported has no manifest, and gets one that is inferred.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import cast
 import msgspec
 
 from runtimes.errors import BundleError
-from runtimes.manifest import Graph, Manifest, read_manifest
+from runtimes.manifest import MANIFEST_NAME, Graph, Manifest, encode_manifest, read_manifest
 
 SMALL_FILE_BYTES = 16 * 2**20
 """Files up to this size are hashed at every opening: at 1.5 GB/s that is 10 ms at most."""
@@ -37,10 +38,19 @@ class Bundle:
     Attributes:
         path: the folder.
         manifest: its manifest.
+        inferred: whether the folder has none, and this one was made from what it holds.
     """
 
     path: Path
     manifest: Manifest
+    inferred: bool = False
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the manifest, which holds the hashes of all files; hex."""
+        if self.inferred:
+            return hashlib.sha256(encode_manifest(self.manifest)).hexdigest()
+        return hash_file(self.path / MANIFEST_NAME)
 
     @cached_property
     def scheduler_config(self) -> Mapping[str, object]:
@@ -72,13 +82,19 @@ def open_bundle(path: Path | str, *, full: bool = False) -> Bundle:
     """Opens a bundle folder and checks its files.
 
     Args:
-        path: the folder.
+        path: the folder, of a bundle or of an export by Optimum.
         full: hash every file now, whatever is remembered.
 
     Raises:
-        BundleError: the manifest is refused, or a file is missing, of another size or altered.
+        BundleError: the manifest is refused, or a file is missing, of another size or altered; or
+            the folder has no manifest and none can be inferred.
     """
+    # Imported on use: it needs this module.
+    from runtimes.optimum.folder import infer_manifest, is_without_manifest
+
     folder = Path(path)
+    if is_without_manifest(folder):
+        return Bundle(folder, infer_manifest(folder, full=full), inferred=True)
     manifest = read_manifest(folder)
     check_files(folder, manifest, full=full)
     return Bundle(folder, manifest)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runtimes.inspection import InspectedComponent, Inspection
-    from runtimes.manifest import Port
+    from runtimes.manifest import Port, Provenance
     from runtimes.result import Preview, Result
 
 _PORTS_SHOWN = 4
@@ -205,14 +205,26 @@ def _facts(found: Inspection) -> dict[str, str]:
         f"scaled by {latents.scaling_factor:g}",
         "defaults": f"{defaults.width}×{defaults.height}, {defaults.num_inference_steps} steps of "
         f"{defaults.sampler}, guidance {defaults.guidance_scale:g}",
-        "files": f"{found.files}, {_mb(found.size_bytes)}, as the manifest says",
-        "source": f"SHA-256 {provenance.source_sha256}",
+        "files": f"{found.files}, {_mb(found.size_bytes)}, {_checked(found)}",
+        "source": _origin(provenance),
         "made with": ", ".join(f"{tool} {number}" for tool, number in provenance.tools.items()),
         "options": "; ".join(
             f"{verb} {', '.join(f'{key}={value}' for key, value in options.items())}"
             for verb, options in provenance.options.items()
         ),
     }
+
+
+def _origin(provenance: Provenance) -> str:
+    kind = f"{provenance.source_kind}, " if provenance.source_kind else ""
+    model = f"{provenance.hub_id} at {provenance.revision}, " if provenance.hub_id else ""
+    return f"{kind}{model}SHA-256 {provenance.source_sha256}"
+
+
+def _checked(found: Inspection) -> str:
+    if found.inferred:
+        return "compared with nothing: there is no manifest, all this was inferred"
+    return "as the manifest says"
 
 
 def _lines(arrow: str, ports: Sequence[Port]) -> list[str]:

@@ -93,7 +93,7 @@ class Component:
             EngineError: the engine failed.
         """
         named = {
-            self.inputs[role].name: np.ascontiguousarray(array, dtype=self.inputs[role].dtype)
+            self.inputs[role].name: as_fed(array, self.inputs[role])
             for role, array in feeds.items()
         }
         found = run_batched(self.engine, named, [self.output.name])[self.output.name]
@@ -101,6 +101,12 @@ class Component:
         if not np.isfinite(result).all():
             raise NotFiniteError(f"{self.name} gave NaN or infinite values")
         return result
+
+
+def as_fed(array: Array, port: Port) -> Array:
+    """An array in the dtype of a port; the one value of [1], such as a timestep, for a scalar."""
+    shaped = array if port.shape else array.reshape(())
+    return np.asarray(shaped, dtype=port.dtype, order="C")
 
 
 def _check_roles(

@@ -51,6 +51,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         latents: the latent space.
         defaults: settings where `generate` is given none.
         components: by name.
+        inferred: whether the folder has no manifest and all this was inferred: what it holds was
+            compared with nothing.
         files: how many, without the manifest.
         size_bytes: of them all.
         provenance: where it comes from.
@@ -67,6 +69,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     latents: Latents
     defaults: Defaults
     components: dict[str, InspectedComponent]
+    inferred: bool
     files: int
     size_bytes: int
     provenance: Provenance
@@ -95,6 +98,7 @@ def inspect(bundle: Path | str) -> Inspection:
         components={
             name: _inspect_component(opened, part) for name, part in manifest.components.items()
         },
+        inferred=opened.inferred,
         files=len(manifest.files),
         size_bytes=opened.size_bytes(),
         provenance=manifest.provenance,

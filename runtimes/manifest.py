@@ -17,7 +17,7 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
@@ -119,12 +119,24 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     sampler: str
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bundle comes from: source hash, versions of the tools, options of each verb."""
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the bundle comes from.
+
+    Attributes:
+        source_sha256: over what was taken from the source: configs, tokenizers and weights.
+        tools: versions of the tools.
+        options: those of each verb.
+        source_kind: "folder", "checkpoint" (a single file) or "hub"; None in schema 1.0.
+        hub_id: the model's id on the Hugging Face Hub.
+        revision: its commit there.
+    """
 
     source_sha256: str
     tools: dict[str, str]
     options: dict[str, dict[str, str]]
+    source_kind: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,14 +11,13 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.bundle import Bundle, hash_file, open_bundle
+from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import check_count, check_output_type
 from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
 from runtimes.guidance import classifier_free
 from runtimes.latents import check_latents, latent_shape, to_decoder
-from runtimes.manifest import MANIFEST_NAME
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.pictures import to_pillow, to_unit
@@ -75,7 +74,8 @@ class Pipeline:
         """Opens a compiled bundle and loads its text encoder, U-Net and VAE decoder.
 
         Args:
-            bundle: its folder, or what `open_bundle` gave; the manifest says which engine runs it.
+            bundle: its folder (or that of an export by Optimum), or what `open_bundle` gave; the
+                manifest says which engine runs it.
             device: as the engine names it: "cpu", "gpu", "npu", "cuda:0", …
             threads: threads within an operation; None leaves it to the engine.
 
@@ -105,7 +105,7 @@ class Pipeline:
             )
             unet = components[1].engine
             origin = Origin(
-                bundle_sha256=hash_file(opened.path / MANIFEST_NAME),
+                bundle_sha256=opened.sha256,
                 engine=unet.version,
                 device=unet.device,
                 threads=threads,

@@ -25,13 +25,20 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 SDK_FILES: dict[str, frozenset[str]] = {
     "onnxruntime": frozenset({"runtimes/engines/ort.py"}),
     "openvino": frozenset(
-        {"runtimes/engines/ov.py", "exporter/targets/ov.py", "exporter/probes/ov.py"}
+        {
+            "runtimes/engines/ov.py",
+            "exporter/targets/ov.py",
+            "exporter/targets/genai.py",
+            "exporter/probes/ov.py",
+            "benchmarks/interop/draw_genai.py",
+        }
     ),
 }
-"""SDK → its engine, target and probe files, the only ones that import it."""
+"""SDK → its engine, target and probe files, which alone import it, and what runs a peer on it."""
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/interop/draw_diffusers.py",
         "benchmarks/planted_faults.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",

@@ -13,6 +13,10 @@ import typer
 from benchmarks.synthetic.folder import Progress, synthesize
 from benchmarks.synthetic.laws import DTYPES
 from benchmarks.synthetic.models import MODELS
+from benchmarks.synthetic.single_file import synthesize_file
+from runtimes.errors import UsageError, unknown_name
+
+LAYOUTS = ("diffusers", "single")
 
 
 def command(
@@ -21,20 +25,39 @@ def command(
     dtype: Annotated[str, typer.Option(help=f"Of the weights: {', '.join(DTYPES)}.")] = "fp16",
     seed: Annotated[int, typer.Option(help="Another seed gives other weights.")] = 0,
     shards: Annotated[int, typer.Option(help="Weight files per network, at most.")] = 1,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="diffusers: a folder; single: a .safetensors file in the original naming, without "
+            "configs and tokenizer."
+        ),
+    ] = "diffusers",
     force: Annotated[bool, typer.Option("--force", help="Replace an existing folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
 ) -> None:
-    """Write a Diffusers folder of true architecture with random weights."""
+    """Write a model of true architecture with random weights."""
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, LAYOUTS)
+    if layout == "single" and shards != 1:
+        raise UsageError(f"--shards {shards} doesn't go with --layout single, which is one file.")
     with _bar() as progress:
-        folder = synthesize(
-            model, output, dtype=dtype, seed=seed, shards=shards, force=force, progress=progress
-        )
-    size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if layout == "single":
+            made = synthesize_file(
+                model, output, dtype=dtype, seed=seed, force=force, progress=progress
+            )
+        else:
+            made = synthesize(
+                model, output, dtype=dtype, seed=seed, shards=shards, force=force, progress=progress
+            )
+    files = [made] if made.is_file() else [file for file in made.rglob("*") if file.is_file()]
+    size_bytes = sum(file.stat().st_size for file in files)
     if as_json:
-        result = {"path": str(folder), "model": model, "dtype": dtype, "seed": seed}
-        typer.echo(json.dumps({**result, "shards": shards, "size_bytes": size_bytes}))
+        result = {"path": str(made), "model": model, "dtype": dtype, "seed": seed}
+        typer.echo(
+            json.dumps({**result, "shards": shards, "layout": layout, "size_bytes": size_bytes})
+        )
     else:
-        typer.echo(f"{folder}: {MODELS[model].title}, {dtype}, {size_bytes / 1e6:,.1f} MB")
+        typer.echo(f"{made}: {MODELS[model].title}, {dtype}, {size_bytes / 1e6:,.1f} MB")
 
 
 @contextmanager

@@ -121,8 +121,15 @@ def _write_tables(folder: Path, model: Model) -> None:
     import diffusers
 
     scheduler_class, scheduler_config = model.scheduler
-    scheduler = getattr(diffusers, scheduler_class).from_config(scheduler_config)
-    scheduler.save_config(folder / "scheduler")
+    (folder / "scheduler").mkdir()
+    # The fields of the public models' files alone: another class that is made from it has its own
+    # defaults, where diffusers' `save_config` would write this one's.
+    scheduler = {
+        "_class_name": scheduler_class,
+        "_diffusers_version": diffusers.__version__,
+        **scheduler_config,
+    }
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     for name, tokenizer in model.tokenizers.items():
         (folder / name).mkdir()
         write_tokenizer(folder / name, tokenizer.size, tokenizer.pad_token)

@@ -70,13 +70,18 @@ _SD_BETAS: Config = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
     "set_alpha_to_one": False,
     "steps_offset": 1,
+    "trained_betas": None,
+    # clip_sample is not PNDM's, skip_prk_steps not DDIM's, but public models have both in either's
+    # file: the other class that is made from it takes its own.
+    "clip_sample": False,
+    "skip_prk_steps": True,
 }
-# clip_sample is not PNDM's, but SD 1.5 ships it: DDIM made from the same file clips without it.
-_PNDM = ("PNDMScheduler", {**_SD_BETAS, "skip_prk_steps": True, "clip_sample": False})
-_DDIM = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False})
-_DDIM_V = ("DDIMScheduler", {**_SD_BETAS, "clip_sample": False, "prediction_type": "v_prediction"})
+_PNDM = ("PNDMScheduler", _SD_BETAS)
+_DDIM = ("DDIMScheduler", _SD_BETAS)
+_DDIM_V = ("DDIMScheduler", {**_SD_BETAS, "prediction_type": "v_prediction"})
 
 # eos_token_id 2 is what both models ship: it makes transformers pool at the largest id.
 _CLIP_IDS: Config = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}

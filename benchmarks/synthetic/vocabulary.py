@@ -1,8 +1,9 @@
 """A CLIP-format byte-pair vocabulary of any size, made up but well formed.
 
-The real one is not ours to ship. This one has its layout: 256 byte symbols, the same with `</w>`,
-one token per merge, then the two specials; every merge joins two earlier tokens into a new one. So
-it exercises a tokenizer as the real one does, while its tokens mean nothing.
+The real one, which ships with the exporter, has one size. This one has its layout at any size: 256
+byte symbols, the same with `</w>`, one token per merge, then the two specials; every merge joins
+two earlier tokens into a new one. So it exercises a tokenizer as the real one does, while its
+tokens mean nothing.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,14 @@ class Component(ABC):
             raise SourceError(f"{self.source} is of class {found!r}; supported: {known}.")
 
     @abstractmethod
+    def normalise(self, config: Config) -> dict[str, Any]:
+        """The config in one form for all who mean the same network.
+
+        It has the class's own fields alone, those that are absent with the class's defaults.
+        What the field's writer noted beside them (versions, paths, dtypes) is left out.
+        """
+
+    @abstractmethod
     def build(self, config: Config) -> torch.nn.Module:
         """The network with its own parameter names, made from its config alone.
 
@@ -93,6 +102,42 @@ class Component(ABC):
         results = self.wrap(network, config)(*(feeds[port.name] for port in self.inputs(config)))
         tensors = results if isinstance(results, tuple) else (results,)
         return dict(zip((port.name for port in self.outputs(config)), tensors, strict=True))
+
+
+def fields(defaults: Mapping[str, object], config: Config) -> dict[str, Any]:
+    """A config's values for the fields of a class.
+
+    Args:
+        defaults: field → the class's default.
+        config: what was written; other fields are left out.
+
+    Returns:
+        Field → value as JSON has it, with numbers of the default's kind: 1 and 1.0 are one value.
+    """
+    return {name: _plain(config.get(name, value), value) for name, value in defaults.items()}
+
+
+def parameters_of(network_class: type) -> dict[str, object]:
+    """Field → default of a diffusers class, whose config is what its constructor takes."""
+    listed = inspect.signature(network_class).parameters.values()
+    return {parameter.name: parameter.default for parameter in listed}
+
+
+def uniform(value: object) -> object:
+    """One value in place of a list of equal ones, which diffusers reads as the same."""
+    if isinstance(value, list) and value and all(item == value[0] for item in value):
+        return value[0]
+    return value
+
+
+def _plain(value: object, default: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_plain(item, None) for item in cast("Sequence[object]", value)]
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(default) is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def class_name(config: Config) -> str:

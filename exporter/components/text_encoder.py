@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from exporter.components.base import Array, Component, Config, port
+from exporter.components.base import Array, Component, Config, fields, port
 from runtimes.manifest import Port
 
 PREFIX = "text_model."
@@ -27,6 +27,15 @@ class TextEncoder(Component):
     name = "text_encoder"
     source = "text_encoder"
     classes = ("CLIPTextModel",)
+
+    def normalise(self, config: Config) -> dict[str, Any]:
+        """The fields of CLIP's text model, without those that every transformers config has."""
+        own = {name: getattr(CLIPTextConfig, name) for name in CLIPTextConfig.__annotations__}
+        return {
+            "architectures": [self.classes[0]],
+            "model_type": CLIPTextConfig.model_type,
+            **fields(own, config),
+        }
 
     def build(self, config: Config) -> torch.nn.Module:
         """The text model without pretraining heads."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
-from exporter.components.base import Component, Config, port
+from exporter.components.base import Component, Config, fields, parameters_of, port, uniform
 from exporter.errors import SourceError
 from runtimes.manifest import Port
 
@@ -21,6 +21,16 @@ _PLAIN: dict[str, tuple[object, ...]] = {
     "center_input_sample": (None, False),
 }
 """Config fields that add inputs to the network, and the values with which they add none."""
+
+_PER_LEVEL = (
+    "attention_head_dim",
+    "cross_attention_dim",
+    "layers_per_block",
+    "num_attention_heads",
+    "only_cross_attention",
+    "transformer_layers_per_block",
+)
+"""Fields that have one value for all levels, or a list with one for each."""
 
 
 class UNet(Component):
@@ -39,6 +49,12 @@ class UNet(Component):
                     f"unet/config.json: {field} is {config[field]!r}, which is not supported; "
                     f"supported: {plain[0]!r}."
                 )
+
+    def normalise(self, config: Config) -> dict[str, Any]:
+        """The fields of `UNet2DConditionModel`; per-level lists of one value as that value."""
+        found = fields(parameters_of(UNet2DConditionModel), config)
+        found |= {name: uniform(found[name]) for name in _PER_LEVEL}
+        return {"_class_name": self.classes[0], **found}
 
     def build(self, config: Config) -> torch.nn.Module:
         """The U-Net; diffusers names its parameters as its files do."""

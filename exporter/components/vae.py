@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
 
-from exporter.components.base import Component, Config, port
+from exporter.components.base import Component, Config, fields, parameters_of, port
 from runtimes.manifest import Port
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -18,6 +18,10 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 class _Half(Component):
     source = "vae"
     classes = ("AutoencoderKL",)
+
+    def normalise(self, config: Config) -> dict[str, Any]:
+        """The fields of `AutoencoderKL`."""
+        return {"_class_name": self.classes[0], **fields(parameters_of(AutoencoderKL), config)}
 
     def build(self, config: Config) -> torch.nn.Module:
         """The whole autoencoder; a half uses its own part of the weights."""

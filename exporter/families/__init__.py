@@ -32,14 +32,24 @@ def recognise(source: Source, folders: tuple[str, ...]) -> Recognised:
         SourceError: the pipeline class is unknown (lists the known ones and the closest), or the
             U-Net is of no known family.
     """
+    family = family_of(source)
+    return Recognised(family, {folder: source.config(folder) for folder in folders})
+
+
+def family_of(source: Source) -> Family:
+    """The family of a source; see `recognise`.
+
+    Raises:
+        SourceError: as `recognise`.
+    """
     known = sorted({name for family in FAMILIES for name in family.pipelines})
     if source.pipeline_class not in known:
         raise SourceError(str(unknown_name("pipeline class", source.pipeline_class, known)))
-    configs = {folder: source.config(folder) for folder in folders}
+    unet = source.config("unet")
     for family in FAMILIES:
-        if source.pipeline_class in family.pipelines and family.matches(configs["unet"]):
-            return Recognised(family, configs)
+        if source.pipeline_class in family.pipelines and family.matches(unet):
+            return family
     raise SourceError(
-        f"{source.path}: the U-Net is of no known family "
+        f"{source.location}: the U-Net is of no known family "
         f"({', '.join(family.name for family in FAMILIES)})."
     )

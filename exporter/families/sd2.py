@@ -5,11 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.components.base import Config
-from exporter.families.sd1 import SD1
+from exporter.families.sd1 import BETAS, CLIP_IDS, SD1
+from exporter.families.table import Unsaid
+
+_HEAD_WIDTH = 64
 
 
 def _matches(unet: Config) -> bool:
     return bool(unet.get("use_linear_projection", False))
 
 
-SD2 = replace(SD1, name="sd2", matches=_matches)
+_UNSAID = Unsaid(
+    title="Stable Diffusion 2.x",
+    attention_head_dim=lambda channels: [max(1, width // _HEAD_WIDTH) for width in channels],
+    unet={"upcast_attention": True},
+    text_encoder={**CLIP_IDS, "hidden_act": "gelu", "projection_dim": 512},
+    pad_token="!",
+    scheduler={
+        "_class_name": "DDIMScheduler",
+        **BETAS,
+        "clip_sample": False,
+        "skip_prk_steps": True,
+    },
+    prediction_type=None,  # 2.0 and 2.1 come in both kinds, with the same keys and shapes
+    sample_sizes={"epsilon": 64, "v_prediction": 96},
+)
+
+SD2 = replace(SD1, name="sd2", matches=_matches, unsaid=_UNSAID)

@@ -9,6 +9,31 @@ from exporter.components.base import Config
 
 
 @dataclass(frozen=True)
+class Unsaid:
+    """What neither the keys nor the shapes of a single-file checkpoint say.
+
+    Attributes:
+        title: the family's name for people.
+        attention_head_dim: the U-Net config's field, by its channels per level.
+        unet: further fields of the U-Net's config.
+        text_encoder: fields of the text encoder's config.
+        pad_token: what fills a prompt up.
+        scheduler: the scheduler's config, without the prediction type.
+        prediction_type: what the U-Net predicts where nothing says; None: it must be said.
+        sample_sizes: the U-Net's own latent size by prediction type.
+    """
+
+    title: str
+    attention_head_dim: Callable[[list[int]], int | list[int]]
+    unet: Config
+    text_encoder: Config
+    pad_token: str
+    scheduler: Config
+    prediction_type: str | None
+    sample_sizes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of models.
 
@@ -21,6 +46,7 @@ class Family:
         guidance_scale: default guidance.
         num_inference_steps: default steps.
         matches: tells a U-Net's config of this family from the others'.
+        unsaid: what a single-file checkpoint of the family leaves open.
     """
 
     name: str
@@ -31,3 +57,4 @@ class Family:
     guidance_scale: float
     num_inference_steps: int
     matches: Callable[[Config], bool]
+    unsaid: Unsaid

@@ -61,7 +61,8 @@ class OvProbe:
     def in_place(self, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compiles the whole model with more results; see `exporter.probes.Probe`."""
         copy = _Copy(self._ov, self._model, self._places)
-        return self._run(copy, names, feeds, copy.model.get_parameters())
+        typed = {name: copy.typed(name, array) for name, array in feeds.items()}
+        return self._run(copy, names, typed, copy.model.get_parameters())
 
     def _run(
         self,
@@ -130,12 +131,17 @@ class _Copy:
 
     def parameter(self, name: str, array: Array) -> Array:
         """Puts a parameter of the array's shape in a value's place; returns what to feed it."""
+        feed = self.typed(name, array)
         dtype = self.port(name).get_element_type()
         parameter = self._ov.opset13.parameter(list(array.shape), dtype)
         self._replace(name, parameter)
         parameter.output(0).set_names({name})
         self.parameters.append(parameter)
-        return np.ascontiguousarray(array, dtype=dtype.to_dtype())
+        return feed
+
+    def typed(self, name: str, array: Array) -> Array:
+        """A value in the dtype that the graph gives it."""
+        return np.ascontiguousarray(array, dtype=self.port(name).get_element_type().to_dtype())
 
     def constant(self, name: str, array: Array) -> None:
         """Puts a constant in a value's place."""

@@ -11,6 +11,7 @@ import msgspec
 
 from runtimes import registry
 from runtimes.bundle import Bundle
+from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Component, Port
 
 TARGETS: dict[str, str] = {
@@ -20,6 +21,10 @@ TARGETS: dict[str, str] = {
 """Target name → class, imported on use. Third parties register theirs in the group below."""
 
 ENTRY_POINTS = "latedge.targets"
+
+GENAI = "genai"
+LAYOUTS = ("optimum", GENAI)
+"""How a compiled bundle is laid out; the first is the default."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,24 @@ def load_target(name: str) -> Target:
         UsageError: no such target; lists the known ones and the closest.
     """
     return cast("type[Target]", registry.load("target", name, TARGETS, ENTRY_POINTS))()
+
+
+def layout_target(layout: str, target: str) -> Target:
+    """The target of a name, as it compiles for a layout.
+
+    Raises:
+        UsageError: no such layout or target, or the layout isn't for that target.
+    """
+    if layout not in LAYOUTS:
+        raise unknown_name("layout", layout, LAYOUTS)
+    if layout != GENAI:
+        return load_target(target)
+    if target != "openvino":
+        load_target(target)  # an unknown one is told as such
+        raise UsageError(f"layout 'genai' is OpenVINO GenAI's: --target openvino, not {target}.")
+    from exporter.targets.genai import GenAI
+
+    return cast("Target", GenAI())
 
 
 def fixed_ports(ports: tuple[Port, ...], sizes: Mapping[str, int]) -> tuple[Port, ...]:

@@ -57,8 +57,16 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "addition_embed_type is 'text_time', which is not supported",
     ),
     "other shape": (
+        lambda f: _edit(f / "unet" / "config.json", in_channels=5),
+        r"conv_in.weight has shape \[32, 4, 3, 3\], the config asks for \[32, 5, 3, 3\]",
+    ),
+    "other text encoder": (
         lambda f: _edit(f / "unet" / "config.json", cross_attention_dim=48),
-        r"attn2.to_k.weight has shape \[\d+, 32\], the config asks for \[\d+, 48\]",
+        "the text_encoder has states of width 32, the U-Net takes 48; they belong to different",
+    ),
+    "other vae": (
+        lambda f: _edit(f / "vae" / "config.json", latent_channels=16),
+        "the vae has latents of 16 channels, the U-Net takes 4; they belong to different models",
     ),
     "fewer layers": (
         lambda f: _edit(f / "text_encoder" / "config.json", num_hidden_layers=1),
@@ -82,7 +90,11 @@ def test_broken_source_is_refused_in_one_line(copy: Path, case: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing", "no such folder"), ("x.ckpt", "is a pickle"), ("x.safetensors", "is a file")],
+    [
+        ("missing", "no such file or folder"),
+        ("x.ckpt", "is a pickle"),
+        ("x.safetensors", "not a safetensors file"),
+    ],
 )
 def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, message: str) -> None:
     if name == "x.safetensors":

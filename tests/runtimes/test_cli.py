@@ -14,6 +14,7 @@ from PIL import Image
 import latedge
 from runtimes.cli import peak_rss_bytes
 from runtimes.engine import Array
+from runtimes.manifest import Provenance
 from runtimes.pipeline import Pipeline
 from tests.runtimes import fakes
 from tests.runtimes.fakes import FakeEngine
@@ -226,6 +227,22 @@ def test_inspect_for_people(
         "← out_sample float32 [2, 4, height, width]",
     ):
         assert text in shown.out, text
+
+
+def test_inspect_tells_where_a_bundle_comes_from(
+    fake_bundle: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    hub = Provenance(
+        source_sha256="1" * 64,
+        tools={},
+        options={},
+        source_kind="hub",
+        hub_id="maker/tiny",
+        revision="abc",
+    )
+    assert latedge.main(["inspect", str(fake_bundle(provenance=hub))]) == 0
+    assert f"hub, maker/tiny at abc, SHA-256 {'1' * 64}" in capsys.readouterr().out
 
 
 def test_inspect_refuses_altered_bundles(fake_bundle: Write, capsys: Capture) -> None:

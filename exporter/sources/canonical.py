@@ -1,0 +1,82 @@
+"""A source's small files as a bundle has them: in one form, whatever wrote them.
+
+So a checkpoint and the Diffusers folder it was made from give the same bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+
+from exporter.components.base import Config
+from exporter.families.table import Family
+from exporter.source import Source
+from exporter.sources.folder import MODEL_INDEX, SCHEDULER
+
+__all__ = ["SCHEDULER", "canonical_texts", "encode"]
+
+_CLASSES = {
+    "text_encoder": ("transformers", "CLIPTextModel"),
+    "unet": ("diffusers", "UNet2DConditionModel"),
+    "vae": ("diffusers", "AutoencoderKL"),
+}
+_FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
+_ABSENT: Config = {
+    "feature_extractor": (None, None),
+    "safety_checker": (None, None),
+    "requires_safety_checker": False,
+}
+
+
+def canonical_texts(
+    source: Source, family: Family, components: Collection[str]
+) -> dict[str, bytes]:
+    """model_index.json, the scheduler's config, and the tokenizers as they are.
+
+    Args:
+        source: the source.
+        family: its family.
+        components: those that the bundle has.
+
+    Returns:
+        Path in the bundle → content.
+    """
+    scheduler = canonical_scheduler(source.scheduler_config())
+    tokenizers = {
+        folder: source.tokenizer(folder)
+        for encoder, folder in family.tokenizers.items()
+        if encoder in components
+    }
+    index = {
+        "_class_name": source.pipeline_class,
+        # diffusers asks inpainting models for it.
+        "_diffusers_version": version("diffusers"),
+        "scheduler": ("diffusers", scheduler.get("_class_name")),
+        **{name: _CLASSES[name] for name in (_FOLDER_OF.get(c, c) for c in components)},
+        **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
+        **_ABSENT,
+    }
+    texts = {MODEL_INDEX: encode(index), SCHEDULER: encode(scheduler)}
+    for folder, files in tokenizers.items():
+        texts |= {f"{folder}/{name}": content for name, content in files.items()}
+    return texts
+
+
+def canonical_scheduler(config: Config) -> Config:
+    """A scheduler's config without its writer's version.
+
+    Defaults are not filled in: another scheduler that is made from the file takes its own defaults
+    for what is absent, and would take these for the model's.
+    """
+    return {
+        key: value
+        for key, value in config.items()
+        if key != "_diffusers_version" and not (key == "trained_betas" and value is None)
+    }
+
+
+def encode(config: Mapping[str, object]) -> bytes:
+    """A config's bytes: sorted keys, two spaces of indent, a line end."""
+    # Not msgspec: a scheduler's config may hold -Infinity, for which strict JSON has null alone.
+    return f"{json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)}\n".encode()

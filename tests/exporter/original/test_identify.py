@@ -1,0 +1,86 @@
+"""What a file is, from its keys: each kind that is told by name, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import SourceError
+from exporter.original.identify import CHECKPOINT, TEXT_ALONE, VAE_ALONE, identify
+from exporter.source import open_source
+from exporter.weights import read_header
+from tests.exporter.checkpoints import write_keys
+
+Named = Callable[[str], Path]
+Shapes = Mapping[str, tuple[int, ...]]
+
+UNET = "model.diffusion_model."
+CONV_IN = f"{UNET}input_blocks.0.0.weight"
+LABELS = f"{UNET}label_emb.0.0.weight"
+TEXT = f"{UNET}input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+
+OTHERS: dict[str, tuple[Shapes, str]] = {
+    "kohya LoRA": ({"lora_unet_mid_block_attentions_0.lora_down.weight": (4, 320)}, "a LoRA"),
+    "diffusers LoRA": ({"unet.mid_block.attn1.to_q.lora_A.weight": (4, 320)}, "a LoRA"),
+    "peft LoRA": ({"base_model.model.attn1.to_q.lora_B.default.weight": (320, 4)}, "a LoRA"),
+    "old LoRA": ({"mid_block.attn1.processor.to_q_lora.up.weight": (320, 4)}, "a LoRA"),
+    "LoHa": ({"lora_te_x.hada_w1_a": (4, 4)}, "a LoRA"),
+    "embedding": ({"emb_params": (2, 768)}, "a textual-inversion embedding"),
+    "named embedding": ({"<cat>": (768,)}, "a textual-inversion embedding"),
+    "SDXL": ({CONV_IN: (320, 4, 3, 3), LABELS: (1280, 2816), TEXT: (640, 2048)}, "XL base"),
+    "refiner": ({CONV_IN: (384, 4, 3, 3), LABELS: (1536, 2560), TEXT: (768, 1280)}, "XL refiner"),
+    "SD 3": ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (9, 3)}, "Stable Diffusion 3"),
+    "Flux": ({"double_blocks.0.img_attn.qkv.weight": (9, 3)}, "Flux"),
+    "ControlNet": ({"control_model.zero_convs.0.0.weight": (320, 320, 1, 1)}, "a ControlNet"),
+    "diffusers ControlNet": (
+        {"controlnet_cond_embedding.conv_in.weight": (16, 3, 3, 3), "conv_in.weight": (1,)},
+        "a ControlNet",
+    ),
+    "upscaler": (
+        {CONV_IN: (256, 7, 3, 3), f"{UNET}label_emb.weight": (1000, 1024), TEXT: (256, 1024)},
+        "×4 upscaler",
+    ),
+    "unCLIP": ({CONV_IN: (320, 4, 3, 3), LABELS: (1280, 2048), TEXT: (320, 1024)}, "unCLIP"),
+    "depth": ({CONV_IN: (320, 5, 3, 3)}, "with depth input"),
+    "pix2pix": ({CONV_IN: (320, 8, 3, 3)}, "InstructPix2Pix"),
+    "ESRGAN": ({"body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "an image upscaler"),
+    "motion": ({"down_blocks.0.motion_modules.0.x.weight": (3, 3)}, "a motion module"),
+    "U-Net alone": ({"down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)}, "a U-Net alone"),
+    "T5": ({"encoder.block.0.layer.0.SelfAttention.q.weight": (8, 8)}, "a T5 text encoder"),
+    "quantised": ({f"{UNET}out.2.weight.quant_map": (16,)}, "a quantised model"),
+    "VAE": ({"encoder.conv_in.weight": (128, 3, 3, 3)}, "a VAE alone"),
+    "text encoder": (
+        {"text_model.embeddings.token_embedding.weight": (9, 4), "x": (1,)},
+        "a CLIP text encoder alone",
+    ),
+    "anything": ({"b.weight": (1,), "a.weight": (2,)}, "nothing that is known"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_files_are_refused_by_what_they_seem_to_be(tmp_path: Path, case: str) -> None:
+    shapes, title = OTHERS[case]
+    path = write_keys(tmp_path / "m.safetensors", shapes)
+    message = f"is no checkpoint of Stable Diffusion 1 or 2: it seems to be .*{title}.* \\(.+\\)"
+    with pytest.raises(SourceError, match=message) as caught:
+        open_source(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["small-sd15", "small-sd21", "small-sd15-inpaint"])
+def test_checkpoints_and_parts_are_recognised(model: Named, checkpoint: Named, name: str) -> None:
+    whole = identify(read_header(checkpoint(name)))
+    assert (whole.kind, whole.reason) == (CHECKPOINT, CONV_IN)
+    vae = read_header(model(name) / "vae" / "diffusion_pytorch_model.safetensors")
+    assert identify(vae).kind == VAE_ALONE
+    text = read_header(model(name) / "text_encoder" / "model.safetensors")
+    assert identify(text).kind == TEXT_ALONE
+    unet = read_header(model(name) / "unet" / "diffusion_pytorch_model.safetensors")
+    assert identify(unet).title.startswith("a U-Net alone")
+
+
+def test_reason_names_the_shape(tmp_path: Path) -> None:
+    path = write_keys(tmp_path / "m.safetensors", OTHERS["SDXL"][0])
+    assert identify(read_header(path)).reason == f"{LABELS}, {TEXT} [640, 2048]"

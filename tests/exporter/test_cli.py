@@ -1,0 +1,56 @@
+"""The exporter's verbs from the command line: what reaches the functions behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import latedge
+from exporter.source import SourceOptions
+from runtimes.bundle import open_bundle
+
+Named = Callable[[str], Path]
+Capture = pytest.CaptureFixture[str]
+
+
+def test_options_of_the_source_reach_the_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def export(*arguments: object, **options: object) -> None:
+        seen.append((arguments, options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("exporter.export.export", export)
+    flags = "--config c --tokenizer t --vae v --text-encoder e --prediction-type epsilon"
+    command = ["export", "org/name", "-o", "b", *flags.split(), "--revision", "r"]
+    assert latedge.main(command) != 0
+    ((source, output), options) = seen[0]
+    assert (source.as_posix(), output) == ("org/name", Path("b"))
+    expected = SourceOptions(Path("c"), Path("t"), Path("v"), Path("e"), "epsilon", "r")
+    assert options["source_options"] == expected
+
+
+def test_checkpoint_becomes_a_bundle(checkpoint: Named, tmp_path: Path, capsys: Capture) -> None:
+    output = tmp_path / "bundle"
+    flags = ["--component", "text_encoder", "--verify", "none", "--prediction-type", "epsilon"]
+    assert latedge.main(["export", str(checkpoint("small-sd21")), "-o", str(output), *flags]) == 0
+    manifest = open_bundle(output, full=True).manifest
+    assert (manifest.family, manifest.prediction_type) == ("sd2", "epsilon")
+    assert manifest.provenance.source_kind == "checkpoint"
+    assert manifest.provenance.options["export"]["prediction-type"] == "epsilon"
+    assert (manifest.defaults.height, manifest.latents.vae_factor) == (512, 8)
+    assert "sd2, portable, text_encoder" in capsys.readouterr().out
+
+
+def test_refused_source_is_one_line(checkpoint: Named, tmp_path: Path, capsys: Capture) -> None:
+    command = ["export", str(checkpoint("small-sd21")), "-o", str(tmp_path / "b")]
+    assert latedge.main([*command, "--verify", "none"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert "--prediction-type v_prediction" in shown.err
+    assert latedge.main([*command, "--prediction-type", "v"]) == 2
+    assert "unknown prediction type 'v'" in capsys.readouterr().err
