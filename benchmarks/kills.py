@@ -97,7 +97,7 @@ def main(
     }
     if output is not None:
         output.write_text(
-            json.dumps(msgspec.to_builtins(record), indent=2) + "\n", encoding="utf-8"
+            json.dumps(msgspec.to_builtins(record), indent=2) + "\n", encoding="utf-8", newline="\n"
         )
     show(found)
     if any(tally.failures for tally in found.values()):
