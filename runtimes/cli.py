@@ -26,7 +26,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 
 def generate(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A compiled bundle.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="A compiled bundle, or a folder Optimum exported."),
+    ],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to paint.")],
     output: Annotated[
         Path,

@@ -82,6 +82,12 @@ def is_without_manifest(folder: Path) -> bool:
     return (folder / INDEX).is_file() and not (folder / MANIFEST_NAME).exists()
 
 
+def holds_graphs(folder: Path) -> bool:
+    """Whether some component's folder has a graph: an export rather than a model to be exported."""
+    files = [file for file, _ in _FORMS.values()]
+    return any((folder / name / file).is_file() for name in COMPONENTS for file in files)
+
+
 def infer_manifest(folder: Path, *, full: bool = False) -> Manifest:
     """Makes the manifest that a folder exported by Optimum lacks; nothing is written.
 

@@ -116,7 +116,7 @@ def test_timesteps_are_fed_as_each_graph_wants_them(bare: Make) -> None:
 @pytest.mark.parametrize("target", MAKERS)
 def test_fixed_sizes_are_found_in_the_graphs(exported: Make, tmp_path: Path, target: str) -> None:
     options: dict[str, Any] = {"height": 32, "width": 48, "batch": 1, "precision": "fp32"}
-    compile(exported("tiny-sd15"), tmp_path / "c", target=target, **options)
+    compile(exported("tiny-sd21"), tmp_path / "c", target=target, **options)
     folder = tmp_path / "bare"
     shutil.copytree(tmp_path / "c", folder)
     (folder / MANIFEST_NAME).unlink()
@@ -268,3 +268,14 @@ def test_diffusers_folders_are_exported_first(tiny_sd21: Path) -> None:
 def test_compiling_an_export_is_refused(bare: Make, tmp_path: Path) -> None:
     with pytest.raises(latedge.LatedgeError, match="compiled for openvino already"):
         compile(bare("openvino"), tmp_path / "c", target="onnxruntime")
+
+
+@pytest.mark.parametrize("target", MAKERS)
+def test_exports_are_verified_against_their_source(
+    bare: Make, tiny_sd21: Path, capsys: Capture, target: str
+) -> None:
+    folder = str(bare(target))
+    assert latedge.main(["verify", folder, "--against", str(tiny_sd21)]) == 0
+    assert capsys.readouterr().out == f"{folder}: every component agrees with torch\n"
+    assert latedge.main(["verify", folder]) == 1
+    assert "give the source" in capsys.readouterr().err
