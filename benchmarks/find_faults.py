@@ -21,8 +21,12 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.command_line import run_command
 from benchmarks.planted_faults import KINDS, Planted, plant
-from runtimes.errors import unknown_name
+from runtimes.bundle import open_bundle
+from runtimes.errors import LatedgeError, unknown_name
+
+NAME = "python -m benchmarks.find_faults"
 
 Row = Mapping[str, Any]
 
@@ -60,7 +64,7 @@ def find(planted: Planted, bundle: Path, source: Path, component: str) -> Row:
     }
 
 
-def main(
+def command(
     bundle: Annotated[Path, typer.Argument(help="A portable bundle.")],
     against: Annotated[Path, typer.Option(help="The source that it was exported from.")],
     component: Annotated[str, typer.Option(help="Where faults are planted.")] = "unet",
@@ -68,10 +72,11 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the choice of nodes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON on stdout.")] = False,
 ) -> None:
-    """Plants a fault of each kind and tells whether verification names its node."""
+    """Plant a fault of each kind and tell whether verification names its node."""
     for name in kind or ():
         if name not in KINDS:
-            raise typer.BadParameter(str(unknown_name("kind of fault", name, KINDS)))
+            raise unknown_name("kind of fault", name, KINDS)
+    open_bundle(bundle).graph(component)
     rows: list[Row] = []
     for name in kind or KINDS:
         with tempfile.TemporaryDirectory(dir=bundle.absolute().parent) as place:
@@ -89,7 +94,8 @@ def main(
         print(json.dumps(rows, indent=1))
     wrong = [row for row in rows if not row["right"]]
     print(f"{len(rows) - len(wrong)} of {len(rows)} named exactly", file=sys.stderr)
-    raise typer.Exit(1 if wrong or not rows else 0)
+    if wrong or not rows:
+        raise LatedgeError("a planted fault was not named" if rows else "no fault was planted")
 
 
 def _line(row: Row) -> str:
@@ -102,4 +108,4 @@ def _line(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(run_command(command, NAME))

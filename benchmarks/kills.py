@@ -97,7 +97,7 @@ def main(
     }
     if output is not None:
         output.write_text(
-            json.dumps(msgspec.to_builtins(record), indent=2) + "\n", encoding="utf-8"
+            json.dumps(msgspec.to_builtins(record), indent=2) + "\n", encoding="utf-8", newline="\n"
         )
     show(found)
     if any(tally.failures for tally in found.values()):
@@ -120,6 +120,7 @@ def run_all(
             raise SystemExit(f"{verb.name} fails undisturbed:\n{outcome.told}")
         expected[verb.name] = snapshot(place)
     verbs = [verb for verb in verbs if verb.name.startswith(only)]
+    found = {verb.name: found[verb.name] for verb in verbs}
     count = round(count / sum(verb.share for verb in verbs))
     while any(lacks(verb, found, count) for verb in verbs):
         for verb in verbs:

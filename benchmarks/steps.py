@@ -19,6 +19,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.command_line import run_command
 from benchmarks.shapes.generator import CLASSES, PICTURE_SIZE, SceneClass
 from benchmarks.shapes.intervals import Interval, paired_difference, wilson
 from benchmarks.shapes.score import Prompt, prompts, score_pictures
@@ -267,16 +268,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives 0 done, 1 failed, 2 wrong usage."""
-    from runtimes.clean_exit import exits_cleanly, run
-
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-
-    def build() -> typer.Typer:
-        app = typer.Typer(add_completion=False)
-        app.command()(exits_cleanly(command))
-        return app
-
-    return run(build, given, name=NAME)
+    return run_command(command, NAME, arguments)
 
 
 if __name__ == "__main__":

@@ -178,29 +178,30 @@ def verify(
         print(msgspec.json.encode(report).decode())
     require_parity(report)
     if not as_json:
-        picture = ", and so does the whole picture" if image else ""
         # A folder that Optimum exported has no manifest to compare its files with.
         told = (bundle / MANIFEST_NAME).is_file()
         files = "every file is as its manifest says and " if told else ""
+        picture = ", and so does the whole picture" if image else ""
         print(f"{bundle}: {files}every component agrees with torch{picture}")
 
 
 def inspect(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="A bundle, a Diffusers folder or a .safetensors file."),
+        typer.Argument(
+            metavar="PATH",
+            help="A bundle, an export by Optimum, a Diffusers folder or a .safetensors file.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:
     """Tell what a bundle, a model or a weight file is, and how that is known."""
     from exporter.source import PICKLES
-    from runtimes.manifest import MANIFEST_NAME
-    from runtimes.optimum.folder import holds_graphs
+    from runtimes.optimum.folder import holds_graphs, is_without_manifest
 
-    # A bundle has a model_index.json, too, and so has what Optimum exported; what is none of these
-    # is refused as a bundle.
-    is_model = path.is_file() or path.suffix in PICKLES or (path / "model_index.json").is_file()
-    if is_model and not (path / MANIFEST_NAME).is_file() and not holds_graphs(path):
+    # What is neither a model nor a bundle is refused as a bundle.
+    is_model = is_without_manifest(path) and not holds_graphs(path)
+    if is_model or path.is_file() or path.suffix in PICKLES:
         _inspect_source(path, as_json=as_json)
     else:
         _inspect_bundle(path, as_json=as_json)

@@ -27,6 +27,7 @@ _TOOLS = (
     "onnxruntime-gpu",
     "onnxscript",
     "openvino",
+    "openvino-tokenizers",
     "torch",
     "transformers",
 )

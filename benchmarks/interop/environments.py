@@ -84,7 +84,7 @@ def prepare(name: str, base: Path, progress: Progress) -> Environment:
     # The list is whole. Without --no-deps, Optimum-Intel brings a torchvision that is built for
     # another torch, and transformers can't be imported beside it.
     environment.run([*pip, "--no-deps", "--requirement", str(listed)])
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(wanted, encoding="utf-8", newline="\n")
     return environment
 
 

@@ -58,7 +58,7 @@ class Job:
 
     def write(self, path: Path) -> None:
         """Writes the job as JSON."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8", newline="\n")
 
     @classmethod
     def read(cls, arguments: Sequence[str]) -> Job:

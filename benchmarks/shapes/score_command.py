@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.command_line import run_command
 from benchmarks.shapes.generator import CLASSES, Picture, SceneClass
 from benchmarks.shapes.intervals import Interval
 from benchmarks.shapes.painters import PaintConfig, Painter, painter
@@ -60,16 +60,7 @@ def score_models(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives 0 done, 1 failed, 2 wrong usage."""
-    from runtimes.clean_exit import exits_cleanly, run
-
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-
-    def build() -> typer.Typer:
-        app = typer.Typer(add_completion=False)
-        app.command()(exits_cleanly(score_models))
-        return app
-
-    return run(build, given, name=NAME)
+    return run_command(score_models, NAME, arguments)
 
 
 def _score(path: Path, paint: Painter, scene_class: SceneClass, count: int) -> Score:

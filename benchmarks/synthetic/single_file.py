@@ -172,7 +172,7 @@ def check_file(output: Path, *, force: bool) -> None:
 
 def _network(folder: Path, network: str, leftovers: bool) -> dict[str, _Entry]:
     """The entries of a network, with the original's prefix."""
-    config = json.loads((folder / network / "config.json").read_text("utf-8"))
+    config = json.loads((folder / network / "config.json").read_text(encoding="utf-8"))
     stem = "model" if network == "text_encoder" else "diffusion_pytorch_model"
     tensors = read_header(folder / network / f"{stem}.safetensors")
     plain = {key: _Entry(t.dtype, t.shape, (t,)) for key, t in tensors.items()}

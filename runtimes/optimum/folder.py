@@ -83,7 +83,7 @@ def is_without_manifest(folder: Path) -> bool:
 
 
 def holds_graphs(folder: Path) -> bool:
-    """Whether a component of a folder has a graph that an engine loads."""
+    """Whether some component's folder has a graph: an export rather than a model to be exported."""
     files = [file for file, _ in _FORMS.values()]
     return any((folder / name / file).is_file() for name in COMPONENTS for file in files)
 

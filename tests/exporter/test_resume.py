@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 import pytest
 
-import exporter.compile as compile_module
 import exporter.export as export_module
 import exporter.verify as verify_module
 from exporter.compile import compile
@@ -101,10 +101,10 @@ def _kill_before_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _kill_in_second_verification(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(folder: Path, manifest: Any, name: str, *rest: Any) -> Any:
+    def kill(folder: Path, manifest: Any, name: str, *rest: Any, **given: Any) -> Any:
         if name == COMPONENTS[1]:
             raise Killed
-        return verify_component(folder, manifest, name, *rest)
+        return verify_component(folder, manifest, name, *rest, **given)
 
     monkeypatch.setattr(verify_module, "verify_component", kill)
 
@@ -232,43 +232,39 @@ def test_failed_verification_clears_what_was_finished(
     assert os.listdir(tmp_path) == []
 
 
-class Spy:
-    """A target that notes which components it compiles, and ends the run before one of them."""
+def _compile_until(
+    stop: str | None, source: Path, out: Path, target: str, **options: Any
+) -> tuple[list[str], list[str]]:
+    """Compiles and stops within a component; returns those that were compiled, and what is told."""
+    compiled: list[str] = []
+    lines: list[str] = []
+    target_class = type(load_target(target))
+    compile_component = target_class.compile
 
-    def __init__(self, name: str, stop: str | None = None) -> None:
-        self.target = load_target(name)
-        self.precisions = self.target.precisions
-        self.stop = stop
-        self.compiled: list[str] = []
-
-    def compile(self, bundle: Any, name: str, folder: Path, **options: Any) -> Compiled:
-        if name == self.stop:
+    def compile_and_note(self: Any, bundle: Any, name: str, folder: Path, **rest: Any) -> Compiled:
+        if name == stop:
             (folder / name / "half").write_text("")
             raise Killed
-        self.compiled.append(name)
-        return self.target.compile(bundle, name, folder, **options)
+        compiled.append(name)
+        return compile_component(self, bundle, name, folder, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target_class, "compile", compile_and_note)
+        end = pytest.raises(Killed) if stop is not None else nullcontext()
+        with end:
+            compile(source, out, target=target, progress=lines.append, **options)
+    assert out.exists() == (stop is None)
+    return compiled, lines
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
-def test_compile_goes_on_to_the_same_bytes(
-    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
-    source = exported("tiny-sd15")
+def test_compile_goes_on_to_the_same_bytes(exported: Export, tmp_path: Path, target: str) -> None:
+    source, out = exported("tiny-sd15"), tmp_path / "out"
     compile(source, tmp_path / "undisturbed", target=target)
-    out = tmp_path / "out"
-    for stop, compiled in (
-        ("unet", ["text_encoder"]),
-        ("vae_encoder", ["unet", "vae_decoder"]),
-        (None, ["vae_encoder"]),
-    ):
-        spy = Spy(target, stop)
-        monkeypatch.setattr(compile_module, "load_target", lambda _name, spy=spy: spy)
-        lines: list[str] = []
-        try:
-            compile(source, out, target=target, progress=lines.append)
-        except Killed:
-            assert not out.exists()
-        assert spy.compiled == compiled
+    assert _compile_until("unet", source, out, target)[0] == ["text_encoder"]
+    assert _compile_until("vae_encoder", source, out, target)[0] == ["unet", "vae_decoder"]
+    compiled, lines = _compile_until(None, source, out, target)
+    assert compiled == ["vae_encoder"]
     assert lines[:3] == [f"{name}: {TAKEN}" for name in ("text_encoder", "unet", "vae_decoder")]
     assert _bytes(out) == _bytes(tmp_path / "undisturbed")
     assert sorted(os.listdir(tmp_path)) == ["out", "undisturbed"]
@@ -278,15 +274,12 @@ def test_compile_goes_on_to_the_same_bytes(
     "options", [{"precision": "fp32"}, {"height": 64, "width": 64}, {"batch": 1}, {"force": True}]
 )
 def test_compile_with_other_options_starts_afresh(
-    exported: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+    exported: Export, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     source, out = exported("tiny-sd15"), tmp_path / "out"
-    for given, stop in (({}, "unet"), (options, "vae_decoder")):
-        spy = Spy("openvino", stop)
-        monkeypatch.setattr(compile_module, "load_target", lambda _name, spy=spy: spy)
-        with pytest.raises(Killed):
-            compile(source, out, target="openvino", **given)
-    assert spy.compiled == ["text_encoder", "unet"]
+    assert _compile_until("unet", source, out, "openvino")[0] == ["text_encoder"]
+    compiled, _ = _compile_until("vae_decoder", source, out, "openvino", **options)
+    assert compiled == ["text_encoder", "unet"]
 
 
 HANG = """
@@ -361,12 +354,12 @@ def _verify_until(
     compared: list[str] = []
 
     def verify_and_note(
-        folder: Path, manifest: Any, name: str, *rest: Any
+        folder: Path, manifest: Any, name: str, *rest: Any, **given: Any
     ) -> tuple[ComponentReport, Any]:
         if name == stop:
             raise Killed
         compared.append(name)
-        return verify_component(folder, manifest, name, *rest)
+        return verify_component(folder, manifest, name, *rest, **given)
 
     monkeypatch.setattr(verify_module, "verify_component", verify_and_note)
     with pytest.raises(Killed):

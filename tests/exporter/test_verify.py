@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.planted_faults import plant
 from exporter.compile import compile
 from exporter.errors import VerificationError
 from exporter.report import ComponentReport, Report, compare, require_parity
@@ -88,8 +89,34 @@ def test_other_weights_than_the_sources_are_found(exported: Export, tmp_path: Pa
     from benchmarks.synthetic import synthesize
 
     other = synthesize("tiny-sd15", tmp_path / "other", seed=1)
-    report = verify(exported("tiny-sd15"), against=other)
+    lines: list[str] = []
+    report = verify(exported("tiny-sd15"), against=other, progress=lines.append)
     assert not any(result.passed for result in report.components.values())
+    departures = {name: result.departure for name, result in report.components.items()}
+    nodes = {name: found and found.node for name, found in departures.items()}
+    # The first node that reads a weight.
+    assert nodes == {
+        "text_encoder": "embeddings.token_embedding/Gather",
+        "unet": "time_embedding.linear_1/MatMul",
+        "vae_decoder": "post_quant_conv/Conv",
+        "vae_encoder": "encoder.conv_in/Conv",
+    }
+    assert any("unet: time_embedding.linear_1/MatMul" in line for line in lines)
+    with pytest.raises(VerificationError, match=r"token_embedding/Gather \(Gather with .*weight\)"):
+        require_parity(report)
+
+
+def test_departing_node_is_looked_for_on_request_alone_where_all_agree(
+    exported: Export, tiny_sd15: Path, tmp_path: Path
+) -> None:
+    """A Conv in fp16 moves the decoder's picture by less than its threshold."""
+    planted = plant(exported("tiny-sd15"), "vae_decoder", "a node in fp16", 0, tmp_path / "b")
+    plain = verify(tmp_path / "b", against=tiny_sd15).components["vae_decoder"]
+    assert (plain.passed, plain.departure) == (True, None)
+    found = verify(tmp_path / "b", against=tiny_sd15, locate=True).components["vae_decoder"]
+    assert found.passed
+    assert found.departure is not None
+    assert found.departure.node == planted.node
 
 
 def test_bundle_of_a_single_component_is_verified_alone(tiny_sd15: Path, tmp_path: Path) -> None:
