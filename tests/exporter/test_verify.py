@@ -97,11 +97,11 @@ def test_other_weights_than_the_sources_are_found(exported: Export, tmp_path: Pa
     # The first node that reads a weight.
     assert nodes == {
         "text_encoder": "embeddings.token_embedding/Gather",
-        "unet": "time_embedding.linear_1/MatMul",
+        "unet": "time_embedding.linear_1/Gemm",
         "vae_decoder": "post_quant_conv/Conv",
         "vae_encoder": "encoder.conv_in/Conv",
     }
-    assert any("unet: time_embedding.linear_1/MatMul" in line for line in lines)
+    assert any("unet: time_embedding.linear_1/Gemm" in line for line in lines)
     with pytest.raises(VerificationError, match=r"token_embedding/Gather \(Gather with .*weight\)"):
         require_parity(report)
 
