@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from exporter.source import SourceOptions
 
 Source = Annotated[
     Path,
@@ -26,6 +29,33 @@ Force = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+# What a source leaves open, and what is taken from elsewhere.
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="For a checkpoint: a Diffusers folder with configs, scheduler and tokenizer; its "
+        "weights are not used. Without it they are read off the checkpoint."
+    ),
+]
+Tokenizer = Annotated[
+    Path | None, typer.Option(help="Folder of another tokenizer than the source's.")
+]
+Vae = Annotated[
+    Path | None,
+    typer.Option(help="Another VAE than the source's: folder, .safetensors file or Hub id."),
+]
+TextEncoder = Annotated[
+    Path | None,
+    typer.Option(help="Another text encoder than the source's: folder, file or Hub id."),
+]
+PredictionType = Annotated[
+    str | None,
+    typer.Option(
+        help="What a checkpoint's U-Net predicts: epsilon or v_prediction. SD 2.x needs it."
+    ),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")]
 
 
 def export(
@@ -45,33 +75,12 @@ def export(
             "picture), or none."
         ),
     ] = "components",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="For a checkpoint: a Diffusers folder with configs, scheduler and tokenizer; its "
-            "weights are not used. Without it they are read off the checkpoint."
-        ),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder of another tokenizer than the source's.")
-    ] = None,
-    vae: Annotated[
-        Path | None,
-        typer.Option(help="Another VAE than the source's: folder, .safetensors file or Hub id."),
-    ] = None,
-    text_encoder: Annotated[
-        Path | None,
-        typer.Option(help="Another text encoder than the source's: folder, file or Hub id."),
-    ] = None,
-    prediction_type: Annotated[
-        str | None,
-        typer.Option(
-            help="What a checkpoint's U-Net predicts: epsilon or v_prediction. SD 2.x needs it."
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")
-    ] = None,
+    config: Config = None,
+    tokenizer: Tokenizer = None,
+    vae: Vae = None,
+    text_encoder: TextEncoder = None,
+    prediction_type: PredictionType = None,
+    revision: Revision = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -80,7 +89,6 @@ def export(
     After an interruption the same command goes on from what was finished.
     """
     from exporter.export import export as run
-    from exporter.source import SourceOptions
 
     manifest = run(
         source,
@@ -89,13 +97,8 @@ def export(
         components=tuple(component) if component else None,
         verify=verify,  # pyright: ignore[reportArgumentType]
         force=force,
-        source_options=SourceOptions(
-            config=config,
-            tokenizer=tokenizer,
-            vae=vae,
-            text_encoder=text_encoder,
-            prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
-            revision=revision,
+        source_options=_source_options(
+            config, tokenizer, vae, text_encoder, prediction_type, revision
         ),
         progress=_tell,
     )
@@ -160,12 +163,21 @@ def verify(
     image: Annotated[
         bool, typer.Option("--image", help="Compare a whole picture with diffusers', too.")
     ] = False,
+    config: Config = None,
+    tokenizer: Tokenizer = None,
+    vae: Vae = None,
+    text_encoder: TextEncoder = None,
+    prediction_type: PredictionType = None,
+    revision: Revision = None,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle and compare its components with torch.
 
-    Where a component departs from torch, the first node that does is looked for and named. After an
-    interruption the same command goes on from what was compared.
+    Where a component departs from torch, the first node that does is looked for and named.
+
+    After an interruption the same command goes on from what was compared.
+
+    What a source had from elsewhere at the export (--vae and the like) is given again.
     """
     import msgspec
 
@@ -173,7 +185,17 @@ def verify(
     from exporter.verify import verify as run
     from runtimes.manifest import MANIFEST_NAME
 
-    report = run(bundle, against=against, locate=locate, image=image, force=force, progress=_tell)
+    report = run(
+        bundle,
+        against=against,
+        source_options=_source_options(
+            config, tokenizer, vae, text_encoder, prediction_type, revision
+        ),
+        locate=locate,
+        image=image,
+        force=force,
+        progress=_tell,
+    )
     if as_json:
         print(msgspec.json.encode(report).decode())
     require_parity(report)
@@ -225,6 +247,26 @@ def _inspect_source(path: Path, *, as_json: bool) -> None:
         from exporter.inspection_table import show
 
         show(found)
+
+
+def _source_options(
+    config: Path | None,
+    tokenizer: Path | None,
+    vae: Path | None,
+    text_encoder: Path | None,
+    prediction_type: str | None,
+    revision: str | None,
+) -> SourceOptions:
+    from exporter.source import SourceOptions
+
+    return SourceOptions(
+        config=config,
+        tokenizer=tokenizer,
+        vae=vae,
+        text_encoder=text_encoder,
+        prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
+        revision=revision,
+    )
 
 
 def _tell(line: str) -> None:

@@ -19,7 +19,7 @@ from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
-from exporter.source import Source, SourceOptions, open_source
+from exporter.source import NO_OPTIONS, Source, SourceOptions, open_source
 from exporter.sources.canonical import SCHEDULER, canonical_texts, encode
 from exporter.staged_files import list_files, write_file, write_manifest
 from exporter.staging import check_free, check_room, resumable
@@ -50,7 +50,6 @@ Verify = Literal["components", "image", "none"]
 VERIFY: tuple[Verify, ...] = ("components", "image", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
-_NO_OPTIONS = SourceOptions()
 _ANY_SCHEDULE = "dpmpp-2m"
 _TOOLS = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript")
 
@@ -75,7 +74,7 @@ class ExportConfig:
     components: tuple[str, ...] | None = None
     verify: Verify = "components"
     force: bool = False
-    source_options: SourceOptions = _NO_OPTIONS
+    source_options: SourceOptions = NO_OPTIONS
 
 
 def export(
@@ -86,7 +85,7 @@ def export(
     components: tuple[str, ...] | None = None,
     verify: Verify = "components",
     force: bool = False,
-    source_options: SourceOptions = _NO_OPTIONS,
+    source_options: SourceOptions = NO_OPTIONS,
     progress: Progress = silent,
 ) -> Manifest:
     """Exports a model to a portable bundle.

@@ -123,12 +123,12 @@ class SourceOptions:
         }
 
 
-_NO_OPTIONS = SourceOptions()
+NO_OPTIONS = SourceOptions()
 _CHECKPOINTS_ALONE = ("config", "prediction-type")
 
 
 def open_source(
-    path: Path | str, options: SourceOptions = _NO_OPTIONS, progress: Progress = silent
+    path: Path | str, options: SourceOptions = NO_OPTIONS, progress: Progress = silent
 ) -> Source:
     """Opens a source model.
 

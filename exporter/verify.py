@@ -34,14 +34,14 @@ from exporter.report import (
     tool_versions,
     worst_output,
 )
-from exporter.source import open_source
+from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.verify_image import check_drawable, with_image
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.component import as_fed
 from runtimes.engine import Engine, load_engine_class
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, UsageError
 from runtimes.manifest import MANIFEST_NAME, Graph, Manifest
 
 
@@ -49,6 +49,7 @@ def verify(
     bundle: Path | str,
     *,
     against: Path | str | None = None,
+    source_options: SourceOptions = NO_OPTIONS,
     locate: bool = False,
     image: bool = False,
     force: bool = False,
@@ -63,6 +64,7 @@ def verify(
         bundle: a portable or compiled bundle.
         against: the source (a Diffusers folder) or the portable bundle that torch's weights come
             from; None takes the bundle's own weights, which a portable one has.
+        source_options: as at the export, where the source is given.
         locate: look for a departing node in every component, also in those that pass.
         image: also compare a whole picture with diffusers', where all components agree.
         force: use nothing of an interrupted run.
@@ -71,13 +73,16 @@ def verify(
     Raises:
         BundleError: the bundle is damaged, or holds no weights that torch can take.
         SourceError, WeightError: `against` is refused.
-        UsageError: a whole picture is asked for, which the bundle can't draw from text.
+        UsageError: a whole picture is asked for, which the bundle can't draw from text, or options
+            of a source without a source.
     """
     opened = open_bundle(bundle, full=True)
     folder, manifest = opened.path, opened.manifest
     if image:
         check_drawable(folder, manifest.tasks, manifest.components, opened.scheduler_config)
-    prepared = references(opened, None if against is None else Path(against))
+    prepared = references(
+        opened, None if against is None else Path(against), source_options, progress
+    )
     run = _fingerprint(opened, prepared, locate=locate)
     with cached_journal(run, force=force, progress=progress) as journal:
         report = verify_components(
@@ -180,20 +185,33 @@ def verify_component(
     return result, carried
 
 
-def references(bundle: Bundle, against: Path | None) -> dict[str, Prepared]:
+def references(
+    bundle: Bundle,
+    against: Path | None,
+    options: SourceOptions = NO_OPTIONS,
+    progress: Progress = silent,
+) -> dict[str, Prepared]:
     """The components of a bundle with the weights that torch takes.
 
     Args:
         bundle: the bundle.
         against: a source or a portable bundle; None takes the bundle's own weights.
+        options: what the source leaves open, and what is taken from elsewhere.
+        progress: called with lines on what is downloaded.
 
     Raises:
         BundleError: there are no such weights in the bundle.
         SourceError, WeightError: `against` is refused.
+        UsageError: there are options, and `against` is no source.
     """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
-        return prepare(open_source(against), names)[0]
+        return prepare(open_source(against, options, progress), names)[0]
+    if given := options.given():
+        raise UsageError(
+            f"--{next(iter(given))} is said of the source that the bundle was exported from; give "
+            "that with --against."
+        )
     reference = bundle if against is None else open_bundle(against)
     return {name: _from_recipe(reference, name) for name in names}
 

@@ -12,10 +12,12 @@ import pytest
 from benchmarks.planted_faults import plant
 from exporter.compile import compile
 from exporter.errors import VerificationError
+from exporter.export import export
 from exporter.report import ComponentReport, Report, compare, require_parity
+from exporter.source import SourceOptions
 from exporter.verify import verify
 from runtimes.bundle import open_bundle
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, UsageError
 
 Export = Callable[[str], Path]
 
@@ -119,8 +121,27 @@ def test_departing_node_is_looked_for_on_request_alone_where_all_agree(
     assert found.departure.node == planted.node
 
 
-def test_bundle_of_a_single_component_is_verified_alone(tiny_sd15: Path, tmp_path: Path) -> None:
-    from exporter.export import export
+def test_parts_from_elsewhere_are_given_again(
+    exported: Export, tiny_sd15: Path, tmp_path: Path
+) -> None:
+    from benchmarks.synthetic import synthesize
 
+    other = synthesize("tiny-sd15", tmp_path / "other", seed=1)
+    options = SourceOptions(vae=other / "vae")
+    export(
+        tiny_sd15,
+        tmp_path / "b",
+        components=("vae_encoder",),
+        verify="none",
+        source_options=options,
+    )
+    require_parity(verify(tmp_path / "b", against=tiny_sd15, source_options=options))
+    with pytest.raises(VerificationError, match="vae_encoder departs"):
+        require_parity(verify(tmp_path / "b", against=tiny_sd15))
+    with pytest.raises(UsageError, match=r"--vae is said of the source.*--against"):
+        verify(tmp_path / "b", source_options=options)
+
+
+def test_bundle_of_a_single_component_is_verified_alone(tiny_sd15: Path, tmp_path: Path) -> None:
     export(tiny_sd15, tmp_path / "b", components=("unet",))
     assert list(open_bundle(tmp_path / "b").manifest.components) == ["unet"]
