@@ -20,12 +20,13 @@ def command(*arguments: object) -> int:
     return run_command(find_faults.command, find_faults.NAME, [str(a) for a in arguments])
 
 
+@pytest.mark.parametrize("how", [(), ("--search-alone",)])
 def test_fault_is_planted_found_and_paid_for(
-    exported: Export, tiny_sd15: Path, capfd: pytest.CaptureFixture[str]
+    exported: Export, tiny_sd15: Path, capfd: pytest.CaptureFixture[str], how: tuple[str, ...]
 ) -> None:
     bundle = exported("tiny-sd15")
     kind = "one wrong value in a weight"
-    options = ("--component", "text_encoder", "--kind", kind, "--json")
+    options = ("--component", "text_encoder", "--kind", kind, "--json", *how)
     assert command(bundle, "--against", tiny_sd15, *options) == 0
     (row,) = json.loads(capfd.readouterr().out)
     assert row["right"]

@@ -12,6 +12,15 @@ from tests.runtimes.fakes import FakeEngine, write_fake_bundle
 
 
 @pytest.fixture
+def ieee_roots() -> Iterator[None]:
+    """References of torch and diffusers that are the same on every machine."""
+    from tests.runtimes.ieee_roots import IeeeRoots
+
+    with IeeeRoots():
+        yield
+
+
+@pytest.fixture
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The engine "fake", registered for one test."""
     monkeypatch.setitem(ENGINES, "fake", "tests.runtimes.fakes:FakeEngine")

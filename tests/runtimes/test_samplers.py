@@ -36,8 +36,11 @@ from runtimes.schedule import Level, NoiseSchedule
 
 Config = dict[str, Any]
 
-# diffusers hands tensors to np.array in a way that NumPy will drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    # diffusers hands tensors to np.array in a way that NumPy will drop.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("ieee_roots"),
+]
 
 REFERENCES: dict[str, str] = {
     "ddim": "DDIMScheduler",

@@ -20,6 +20,8 @@ from runtimes.schedule import (
     trailing,
 )
 
+pytestmark = pytest.mark.usefixtures("ieee_roots")
+
 Config = dict[str, Any]
 
 SD: Config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
