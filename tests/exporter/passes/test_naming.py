@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from exporter.passes.naming import MODULE_KEY, mark_modules, module_of, name_nodes
+from exporter.passes.naming import (
+    MODULE_KEY,
+    mark_modules,
+    merge_origins,
+    module_of,
+    name_nodes,
+    origins_of,
+    set_origins,
+)
 
 
 def model_of(*paths: str | None) -> ir.Model:
@@ -55,3 +63,23 @@ def test_further_outputs_are_numbered() -> None:
         { a, b = Split <num_outputs = 2> (x) y = Add (a, b) }""")
     name_nodes(mark_modules(model))
     assert [value.name for value in model.graph.node(0).outputs] == ["/Split", "/Split:1"]
+
+
+def test_origins_follow_values_to_their_new_names() -> None:
+    model = mark_modules(model_of("a", "a", "b"))
+    set_origins(model.graph, {"v0": ("x",), "v1": ("relu",), "v3": ("relu_2",), "gone": ("g",)})
+    name_nodes(model)
+    expected = {"v0": ("x",), "a/Relu": ("relu",), "v3": ("relu_2",)}
+    assert origins_of(model.graph) == expected
+    assert origins_of(name_nodes(model).graph) == expected
+
+
+def test_a_merged_value_stands_for_both_and_files_know_nothing_of_it() -> None:
+    model = mark_modules(model_of("a", "b"))
+    before = ir.to_proto(model).SerializeToString(deterministic=True)
+    set_origins(model.graph, {"v1": ("relu",), "v2": ("relu_1",)})
+    merge_origins(model.graph, "v1", "v2")
+    merge_origins(model.graph, "nobody", "knows")
+    assert origins_of(model.graph)["v1"] == ("relu", "relu_1")
+    assert "nobody" not in origins_of(model.graph)
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == before
