@@ -28,7 +28,7 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
     "old LoRA": ({"mid_block.attn1.processor.to_q_lora.up.weight": (320, 4)}, "a LoRA"),
     "older LoRA": ({"unet.mid_block.attn1.to_q.lora.up.weight": (320, 4)}, "a LoRA"),
     "oldest LoRA": ({"unet.mid_block.to_q.lora_linear_layer.up.weight": (320, 4)}, "a LoRA"),
-    "nothing": ({}, r"empty \(it holds no tensors\)"),
+    "nothing": ({}, "empty"),
     "LoHa": ({"lora_te_x.hada_w1_a": (4, 4)}, "a LoRA"),
     "embedding": ({"emb_params": (2, 768)}, "a textual-inversion embedding"),
     "named embedding": ({"<cat>": (768,)}, "a textual-inversion embedding"),
