@@ -119,23 +119,6 @@ def test_compiled_graph_of_fixed_sizes_is_sound(
     assert found is None
 
 
-def test_text_encoder_of_openvino_is_looked_into(
-    exported: Export, tiny_sd15: Path, tmp_path: Path
-) -> None:
-    """Its hidden states are results of the graph and read within it, too."""
-    plant(exported("tiny-sd15"), "text_encoder", "a NaN in a weight", 3, tmp_path / "b")
-    compile(tmp_path / "b", tmp_path / "c", target="openvino", precision="fp32")
-    compile(exported("tiny-sd15"), tmp_path / "sound", target="openvino", precision="fp32")
-    item = prepare(open_source(tiny_sd15), ("text_encoder",))[0]["text_encoder"]
-    captured = Recaptured.of(item)
-    feeds = {"input_ids": np.arange(77, dtype=np.int64)[np.newaxis]}
-    for name, departs in (("sound", False), ("c", True)):
-        graph = open_bundle(tmp_path / name).graph("text_encoder")
-        subject = subject_of(tmp_path / name, graph, captured, THRESHOLD_DB)
-        found = find_departure(subject, feeds, silent)
-        assert (found is not None) == departs
-
-
 class _Together:
     """A probe whose nodes are sound apart, and whose whole graph is that of another probe."""
 
