@@ -12,7 +12,7 @@ from exporter.errors import CompileError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.progress import Progress, silent
 from exporter.staged_files import copy_file, list_files, write_manifest
-from exporter.staging import check_free, check_room, resumable
+from exporter.staging import BUNDLE, check_free, check_room, resumable
 from exporter.targets import GENAI, LAYOUTS, Compiled, Target, layout_target
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError, unknown_name
@@ -88,7 +88,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
-    check_free(Path(output), force=force)
+    check_free(Path(output), force=force, known_by=BUNDLE, source=Path(bundle))
     opened = open_bundle(bundle)
     _check(opened, config)
     _check_layout(opened, config)

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from exporter.components.base import Config
-from exporter.components.vae import vae_factor
-from exporter.families import Recognised
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
+from exporter.portable_manifest import portable_manifest, tasks_of
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
-from exporter.source import NO_OPTIONS, Source, SourceOptions, open_source
-from exporter.sources.canonical import SCHEDULER, canonical_texts, encode
-from exporter.staged_files import list_files, write_file, write_manifest
-from exporter.staging import check_free, check_room, resumable
+from exporter.source import NO_OPTIONS, SourceOptions, open_source
+from exporter.sources.canonical import canonical_texts, encode
+from exporter.staged_files import write_file, write_manifest
+from exporter.staging import BUNDLE, check_free, check_room, resumable
 from exporter.trace import capture
-from exporter.weights import PRECISIONS, Planned, stream
+from exporter.weights import Planned, stream
 from runtimes.errors import UsageError, unknown_name
-from runtimes.manifest import (
-    SCHEMA_MAJOR,
-    SCHEMA_MINOR,
-    Defaults,
-    File,
-    Graph,
-    Latents,
-    Manifest,
-    Provenance,
-    Recipe,
-)
-from runtimes.manifest import (
-    Component as ComponentEntry,
-)
+from runtimes.manifest import Manifest
 from runtimes.samplers import default_sampler
-from runtimes.version import VERSION
 
 DType = Literal["source", "fp32", "fp16"]
 DTYPES: tuple[DType, ...] = ("source", "fp32", "fp16")
@@ -51,7 +34,6 @@ VERIFY: tuple[Verify, ...] = ("components", "image", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
 _ANY_SCHEDULE = "dpmpp-2m"
-_TOOLS = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -115,14 +97,14 @@ def export(
         Path(source), Path(output), dtype, components, verify, force, source_options
     )
     _check_options(config)
-    check_free(config.output, force=force)
+    check_free(config.output, force=force, known_by=BUNDLE, source=config.source)
     model = open_source(config.source, config.source_options, progress)
     prepared, recognised = prepare(model, config.components)
     scheduler = model.scheduler_config()  # what is missing is told before slow work begins
     if config.verify == "image":
         from exporter.verify_image import check_drawable
 
-        check_drawable(model.location, _tasks(recognised), prepared, scheduler)
+        check_drawable(model.location, tasks_of(recognised), prepared, scheduler)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
     texts = canonical_texts(model, recognised.family, prepared)
@@ -140,8 +122,15 @@ def export(
                 lambda known: known,
             )
         _write_texts(texts, folder)
-        sampler = _default_sampler(scheduler, progress)
-        manifest = _manifest(model, recognised, prepared, config, folder, hashes, sampler)
+        manifest = portable_manifest(
+            model,
+            recognised,
+            prepared,
+            folder,
+            hashes,
+            options={"dtype": config.dtype, **config.source_options.given()},
+            sampler=_default_sampler(scheduler, progress),
+        )
         if config.verify != "none":
             from exporter.report import require_parity, write_report
             from exporter.verify import verify_components
@@ -240,84 +229,3 @@ def _default_sampler(scheduler: Config, progress: Progress) -> str:
     except UsageError as e:
         progress(f"{e} Pictures are made with {_ANY_SCHEDULE} where none is named.")
         return _ANY_SCHEDULE
-
-
-def _manifest(
-    source: Source,
-    recognised: Recognised,
-    prepared: Mapping[str, Prepared],
-    config: ExportConfig,
-    folder: Path,
-    hashes: dict[str, str],
-    sampler: str,
-) -> Manifest:
-    family, configs = recognised.family, recognised.configs
-    scheduler = source.scheduler_config()
-    vae = configs.get("vae", {})
-    factor = vae_factor(vae) if "block_out_channels" in vae else 8
-    size = int(configs["unet"].get("sample_size") or 64) * factor
-    files = list_files(folder, hashes)
-    return Manifest(
-        schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
-        family=family.name,
-        tasks=_tasks(recognised),
-        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
-        scheduler=SCHEDULER,
-        tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
-        latents=Latents(
-            channels=int(vae.get("latent_channels", 4)),
-            scaling_factor=float(vae.get("scaling_factor", 0.18215)),
-            vae_factor=factor,
-        ),
-        defaults=Defaults(
-            height=size,
-            width=size,
-            num_inference_steps=family.num_inference_steps,
-            guidance_scale=family.guidance_scale,
-            sampler=sampler,
-        ),
-        components={name: _entry(name, item, config.dtype) for name, item in prepared.items()},
-        files=files,
-        provenance=Provenance(
-            source_sha256=_source_sha256(files),
-            tools={"latedge": VERSION, **{tool: version(tool) for tool in _TOOLS}},
-            options={"export": {"dtype": config.dtype, **config.source_options.given()}},
-            source_kind=source.origin.kind,
-            hub_id=source.origin.hub_id,
-            revision=source.origin.revision,
-        ),
-    )
-
-
-def _tasks(recognised: Recognised) -> tuple[str, ...]:
-    channels = int(recognised.configs["unet"]["in_channels"])
-    return recognised.family.tasks.get(channels, ())
-
-
-def _source_sha256(files: Mapping[str, File]) -> str:
-    """One hash over what came from the source: all but the graphs, which torch's version shapes."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        if not name.endswith(GRAPH_NAME):
-            digest.update(f"{name} {files[name].sha256}\n".encode())
-    return digest.hexdigest()
-
-
-def _entry(name: str, item: Prepared, dtype: DType) -> ComponentEntry:
-    stored = {PRECISIONS[tensor.dtype] for tensor in item.weights.values()}
-    precision = dtype if dtype != "source" else stored.pop() if len(stored) == 1 else "mixed"
-    component, config = item.component, item.config
-    graph = Graph(
-        file=f"{name}/{GRAPH_NAME}",
-        inputs=component.inputs(config),
-        outputs=component.outputs(config),
-        weights=(f"{name}/{WEIGHTS_NAME}",),
-        precision=precision,
-    )
-    recipe = Recipe(
-        component=name,
-        class_name=component.classes[0],
-        config=f"{name}/config.json",
-        weights=f"{name}/{WEIGHTS_NAME}",
-    )
-    return ComponentEntry(graphs={"model": graph}, recipe=recipe)

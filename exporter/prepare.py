@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from exporter.families import Recognised, recognise
 from exporter.match import match
 from exporter.source import Source
 from exporter.weights import Tensor
-from runtimes.errors import unknown_name
+from runtimes.errors import LatedgeError, unknown_name
 from runtimes.tokenizer import ClipTokenizer
 
 
@@ -80,7 +81,7 @@ def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     tokenizer = recognised.family.tokenizers.get(name)
     if tokenizer is not None:
         # SD 1.x's config says 2, a leftover; the tokenizer knows the token that ends a prompt.
-        config["eos_token_id"] = _eos_token_id(source.tokenizer(tokenizer))
+        config["eos_token_id"] = _check_tokens(source, tokenizer, name, config)
     return config
 
 
@@ -89,8 +90,30 @@ def _match(source: Source, name: str, config: Config) -> Prepared:
     return Prepared(component, config, match(component, config, source.tensors(component.source)))
 
 
-def _eos_token_id(files: Mapping[str, bytes]) -> int:
+def _check_tokens(source: Source, folder: str, name: str, config: Config) -> int:
+    """Refuses a text encoder that can't take what its tokenizer gives; returns the last token."""
+    tokenizer = _open_tokenizer(source, folder)
+    length, last = tokenizer.model_max_length, tokenizer.eos_token_id
+    for field, fits, gives in (
+        ("max_position_embeddings", config["max_position_embeddings"] == length, f"{length} ids"),
+        ("vocab_size", config["vocab_size"] > last, f"id {last} at a prompt's end"),
+    ):
+        if not fits:
+            raise SourceError(
+                f"{source.location}: the {name} has {field} {config[field]}, and its tokenizer "
+                f"gives {gives}; they belong to different models. Give the right one with "
+                "--tokenizer."
+            )
+    return last
+
+
+def _open_tokenizer(source: Source, name: str) -> ClipTokenizer:
+    files = source.tokenizer(name)
     with TemporaryDirectory() as folder:
         for file, content in files.items():
             (Path(folder) / file).write_bytes(content)
-        return ClipTokenizer.open(Path(folder)).eos_token_id
+        try:
+            return ClipTokenizer.open(Path(folder))
+        except LatedgeError as e:
+            said = str(e).replace(f"{folder}{os.sep}", f"{name}/")
+            raise SourceError(f"{source.location}: {said}") from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -201,11 +202,17 @@ def compare(pairs: list[tuple[Array, Array]]) -> Comparison:
     return Comparison(
         max_abs=float(np.abs(a - b).max(initial=0.0)),
         peak=peak,
-        psnr_db=None if error == 0 else float(10 * np.log10(max(peak, 1e-30) ** 2 / error)),
+        psnr_db=_psnr_db(peak, error),
         cosine=float(a @ b) / norm if norm else float(not a.any() and not b.any()),
         non_finite=int((~np.isfinite(output)).sum()),
         reference_non_finite=int((~np.isfinite(reference)).sum()),
     )
+
+
+def _psnr_db(peak: float, error: float) -> float | None:
+    if error == 0:
+        return None
+    return -math.inf if math.isinf(error) else 10 * math.log10(max(peak, 1e-30) ** 2 / error)
 
 
 def passes(figures: Comparison, threshold_db: float) -> bool:

@@ -23,12 +23,13 @@ from runtimes.errors import LatedgeError, UsageError
 KEPT_NOTE = "what is finished is kept: run the same again, without --force, to go on from there."
 """What a user is told beside "interrupted"."""
 
-_OWN_FILES = {"latedge.json", "model_index.json"}
+BUNDLE, MODEL = "latedge.json", "model_index.json"
+"""Files by which a folder is known that --force may replace: by a bundle, or a synthetic model."""
 
 
 @contextmanager
 def staged(output: Path, *, force: bool) -> Generator[Path]:
-    """Gives a fresh folder to write into, and puts it at `output` when the block ends well.
+    """Gives a fresh folder to write a model into; puts it at `output` when the block ends well.
 
     When the block raises (Ctrl-C too) nothing is left behind and an existing output stays as it
     was. What a killed run left is cleared by the next one.
@@ -41,7 +42,7 @@ def staged(output: Path, *, force: bool) -> Generator[Path]:
         UsageError: `output` exists and `force` is not given, or it is not a place for a folder.
         LatedgeError: another process writes there, or the folder can't be made.
     """
-    with _reserved(output, force=force) as (place, partial):
+    with _reserved(output, force=force, known_by=MODEL) as (place, partial):
         try:
             clear(partial, place)
             content = partial / CONTENT
@@ -72,7 +73,7 @@ def resumable(
         UsageError: `output` exists and `force` is not given, or it is not a place for a folder.
         LatedgeError: another process writes there, or the folder can't be made.
     """
-    with _reserved(output, force=force) as (place, partial):
+    with _reserved(output, force=force, known_by=BUNDLE) as (place, partial):
         journal = None
         try:
             journal = Journal.open(partial, fingerprint, afresh=force, progress=progress)
@@ -94,10 +95,10 @@ def is_interruption(error: BaseException) -> bool:
 
 
 @contextmanager
-def _reserved(output: Path, *, force: bool) -> Generator[tuple[Path, Path]]:
+def _reserved(output: Path, *, force: bool, known_by: str) -> Generator[tuple[Path, Path]]:
     """Keeps an output's place for one writer; gives the place and the folder to write in."""
     place = output.absolute()
-    check_free(place, force=force)
+    check_free(place, force=force, known_by=known_by)
     partial = partial_folder(place)
     with ExitStack() as stack:
         try:
@@ -109,7 +110,7 @@ def _reserved(output: Path, *, force: bool) -> Generator[tuple[Path, Path]]:
         except OSError as e:
             raise LatedgeError(f"can't write to {place.parent}: {e.strerror}.") from e
         # Again: it may have been put there, or taken back, by now.
-        check_free(place, force=force)
+        check_free(place, force=force, known_by=known_by)
         yield place, partial
 
 
@@ -118,12 +119,18 @@ def partial_folder(output: Path) -> Path:
     return output.absolute().with_name(f".{output.absolute().name}.partial")
 
 
-def check_free(output: Path, *, force: bool) -> None:
+def check_free(output: Path, *, force: bool, known_by: str, source: Path | None = None) -> None:
     """Refuses an output that exists; call it before slow work.
 
+    Args:
+        output: the folder to be written.
+        force: replace it if it exists.
+        known_by: `BUNDLE` or `MODEL`: the file that a folder must have to be replaced.
+        source: what the output is made from, and must not replace.
+
     Raises:
-        UsageError: `output` exists and `force` is not given, or it is something that latedge
-            doesn't write, or it has no name of its own.
+        UsageError: `output` exists and `force` is not given, or it is something else than what is
+            written, or holds the source, or it has no name of its own.
     """
     if not output.absolute().name:
         raise UsageError(f"{output} can't be written: give the name of a new folder.")
@@ -131,18 +138,22 @@ def check_free(output: Path, *, force: bool) -> None:
         return
     if not force:
         raise UsageError(f"{output} exists; give another place, or --force to replace it.")
-    if not _is_replaceable(output):
+    if not _is_replaceable(output, known_by):
         raise UsageError(
-            f"{output} is neither a bundle nor a model, and is not replaced; give another place."
+            f"{output} is something else than a folder with {known_by}, and is not replaced; give "
+            "another place."
         )
+    place = output.resolve()
+    if source is not None and place in (source.resolve(), *source.resolve().parents):
+        raise UsageError(f"{output} holds the source {source}, and is not replaced.")
 
 
-def _is_replaceable(output: Path) -> bool:
+def _is_replaceable(output: Path, known_by: str) -> bool:
     """Whether a mistyped --force would lose nothing but what latedge can make again."""
     if not output.is_dir() or output.is_symlink():
         return False
     names = {path.name for path in output.iterdir()}
-    return not names or bool(names & _OWN_FILES)
+    return not names or known_by in names
 
 
 def check_room(output: Path, needed_bytes: int) -> None:

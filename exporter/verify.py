@@ -16,9 +16,11 @@ import msgspec
 
 from exporter.cached_journal import cached_journal
 from exporter.components import component as load_component
+from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
 from exporter.locate import find_in_bundle
+from exporter.match import parameters
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
 from exporter.reference import Carried, Sample, run_reference
@@ -62,8 +64,8 @@ def verify(
 
     Args:
         bundle: a portable or compiled bundle.
-        against: the source (a Diffusers folder) or the portable bundle that torch's weights come
-            from; None takes the bundle's own weights, which a portable one has.
+        against: the source (see `exporter.source.open_source`) or the portable bundle that torch's
+            weights come from; None takes the bundle's own weights, which a portable one has.
         source_options: as at the export, where the source is given.
         locate: look for a departing node in every component, also in those that pass.
         image: also compare a whole picture with diffusers', where all components agree.
@@ -201,19 +203,36 @@ def references(
 
     Raises:
         BundleError: there are no such weights in the bundle.
-        SourceError, WeightError: `against` is refused.
+        SourceError, WeightError: `against` is refused, or is of another architecture.
         UsageError: there are options, and `against` is no source.
     """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
-        return prepare(open_source(against, options, progress), names)[0]
-    if given := options.given():
+        found = prepare(open_source(against, options, progress), names)[0]
+    elif given := options.given():
         raise UsageError(
             f"--{next(iter(given))} is said of the source that the bundle was exported from; give "
             "that with --against."
         )
-    reference = bundle if against is None else open_bundle(against)
-    return {name: _from_recipe(reference, name) for name in names}
+    else:
+        reference = bundle if against is None else open_bundle(against)
+        found = {name: _from_recipe(reference, name) for name in names}
+    for name, item in found.items():
+        _check_same_network(bundle, name, item, against or bundle.path)
+    return found
+
+
+def _check_same_network(bundle: Bundle, name: str, item: Prepared, against: Path) -> None:
+    """Refuses weights of another architecture: no figures could come of them."""
+    config = item.component.normalise(read_json(bundle.path / name / "config.json"))
+    expected = parameters(item.component, config)
+    for key, tensor in item.weights.items():
+        if expected.get(key) != tensor.shape:
+            wanted = list(expected[key]) if key in expected else "no such weight"
+            raise SourceError(
+                f"{against} is another model than {bundle.path} was made from: {name}'s {key} is "
+                f"{list(tensor.shape)} in place of {wanted}."
+            )
 
 
 def _from_recipe(bundle: Bundle, name: str) -> Prepared:

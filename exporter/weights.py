@@ -34,6 +34,7 @@ PRECISIONS: dict[str, str] = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 _NUMPY = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "BF16": "<u2"}
 _GGUF = b"GGUF"
+_LFS_POINTER = b"version "
 _QUANTISED = " Quantised weights are not taken; give the fp16, bf16 or fp32 model."
 _SMALL_FLOATS = ("F8", "F6", "F4")
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
@@ -124,6 +125,11 @@ def _header(path: Path) -> tuple[object, int, int]:
                     f"{path} is a GGUF file, whose weights are quantised; give the model in "
                     "safetensors, as fp16, bf16 or fp32."
                 )
+            if length_bytes == _LFS_POINTER:
+                raise SourceError(
+                    f"{path} is a Git LFS pointer, not the file it stands for: `git lfs pull` "
+                    "fetches that."
+                )
             if len(length_bytes) < 8:
                 raise SourceError(f"{path} is not a safetensors file: it has {file_bytes} bytes.")
             (length,) = struct.unpack("<Q", length_bytes)
@@ -135,7 +141,7 @@ def _header(path: Path) -> tuple[object, int, int]:
             header = json.loads(file.read(length))
     except OSError as e:
         raise SourceError(f"{path} can't be read: {e.strerror}.") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise SourceError(f"{path} is not a safetensors file: its header is not JSON ({e}).") from e
     return header, 8 + length, file_bytes
 
@@ -200,7 +206,7 @@ def shards_of(path: Path) -> dict[str, str]:
         return {str(name): str(shard) for name, shard in weight_map.items()}
     except OSError as e:
         raise SourceError(f"{path} can't be read: {e.strerror}.") from e
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as e:
         raise SourceError(f"{path} is not a weight index: it has no readable weight_map.") from e
 
 

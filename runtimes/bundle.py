@@ -162,7 +162,7 @@ def read_json(path: Path) -> Mapping[str, object]:
         found = json.loads(path.read_bytes())
     except OSError as e:
         raise BundleError(f"{path} can't be read: {e.strerror}.") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise BundleError(f"{path} is not valid JSON: {e}.") from e
     if not isinstance(found, dict):
         raise BundleError(f"{path} holds {type(found).__name__}, not a JSON object.")

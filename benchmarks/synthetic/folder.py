@@ -13,7 +13,7 @@ from benchmarks.synthetic.laws import DTYPES, Dtype, draw
 from benchmarks.synthetic.models import MODELS, Model
 from benchmarks.synthetic.networks import Built, Shape, build
 from benchmarks.synthetic.vocabulary import write_tokenizer
-from exporter.staging import check_free, check_room, staged
+from exporter.staging import MODEL, check_free, check_room, staged
 from exporter.weights import ITEM_BYTES, PRECISIONS, write_safetensors
 from runtimes.errors import LatedgeError, UsageError, unknown_name
 
@@ -86,7 +86,7 @@ def synthesize(
     weights = Weights(_find_dtype(dtype), seed, shards)
     if shards < 1:
         raise UsageError(f"shards is {shards}; it must be at least 1.")
-    check_free(output, force=force)
+    check_free(output, force=force, known_by=MODEL)
     built = {folder: build(network) for folder, network in model.networks.items()}
     total = sum(each.size for each in built.values()) * weights.item_bytes
     check_room(output, total + _OTHER_FILES_BYTES)

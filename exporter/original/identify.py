@@ -34,11 +34,13 @@ class Identity:
 
 def identify(tensors: Tensors) -> Identity:
     """Says what a file is; the first row of `_RULES` that holds decides."""
+    if not tensors:
+        return Identity(OTHER, "empty", "it holds no tensors")
     for kind, title, rule in _RULES:
         reason = rule(tensors)
         if reason is not None:
             return Identity(kind, title, reason)
-    shown = ", ".join(sorted(tensors)[:3]) or "none"
+    shown = ", ".join(sorted(tensors)[:3])
     return Identity(OTHER, "nothing that is known", f"keys such as {shown}")
 
 
@@ -96,7 +98,8 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         OTHER,
         "a LoRA (an adapter, not a model)",
         _keys(
-            r"^lora_(unet|te\d?|transformer)_|\.lora_(up|down|A|B|a|b)\b|_lora\.(up|down)\.|"
+            r"^lora_(unet|te\d?|transformer)_|\.lora_(up|down|A|B|a|b)\b|[._]lora\.(up|down)\.|"
+            r"\.lora_linear_layer\.(up|down)\.|"
             r"\.(hada_w1_a|lokr_w1|lokr_w1_a|oft_blocks|lora_magnitude_vector)"
         ),
     ),

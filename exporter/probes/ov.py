@@ -13,7 +13,7 @@ from runtimes.engines.ov import device_properties
 from runtimes.errors import EngineError
 
 _SHAPE_OPS = frozenset({"ShapeOf"})
-_NOT_RUN = frozenset({"Constant", "Parameter", "Result"})
+_NOT_RUN = frozenset({"Constant", "Parameter"})
 
 
 class OvProbe:
@@ -87,9 +87,12 @@ class OvProbe:
         found: list[Step] = []
         nodes: Any = self._model.get_ordered_ops()
         for node in nodes:
+            kind = node.get_type_name()
+            if kind == "Result":
+                # It has an output of its own with the name of the value that it hands out.
+                continue
             ports: Any = node.outputs()
             names = [self._name(port) for port in ports]
-            kind = node.get_type_name()
             if kind == "Constant":
                 key = node.get_friendly_name()
                 weights.update(dict.fromkeys(names, (key,) if key in keys else ()))

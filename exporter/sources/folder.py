@@ -13,6 +13,7 @@ from exporter.source import PICKLES, Origin, pickle_refused
 from exporter.weights import Tensor, read_header, read_index
 from runtimes.bundle import read_json
 from runtimes.errors import BundleError
+from runtimes.optimum.folder import holds_graphs
 
 WEIGHT_STEMS = ("diffusion_pytorch_model", "model")
 VARIANTS = ("", ".fp16")
@@ -29,6 +30,19 @@ TOKENIZER_FILES = (
 MODEL_INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 _FOLDER = Origin("folder")
+_WHOLE_NUMBERS = frozenset(
+    (
+        "hidden_size",
+        "in_channels",
+        "intermediate_size",
+        "latent_channels",
+        "max_position_embeddings",
+        "num_hidden_layers",
+        "out_channels",
+        "vocab_size",
+    )
+)
+"""Fields of configs that are read before a network is built."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +106,17 @@ def open_folder(
     """Opens a Diffusers folder; see `DiffusersFolder` for the arguments.
 
     Raises:
-        SourceError: it isn't there, holds pickles alone, or lacks model_index.json or the
-            scheduler's config.
+        SourceError: it isn't there, is an export, holds pickles alone, or lacks model_index.json
+            or the scheduler's config.
     """
+    if folder.is_file():
+        raise SourceError(f"{folder} is a file, not a Diffusers folder.")
     if not folder.is_dir():
         raise SourceError(f"no model at {folder}: no such file or folder.")
+    if holds_graphs(folder):
+        raise SourceError(
+            f"{folder} holds exported graphs; give the model that they were exported from."
+        )
     index = folder / MODEL_INDEX
     if not index.is_file():
         pickles = sorted(p for p in folder.iterdir() if p.suffix in PICKLES)
@@ -148,11 +168,15 @@ def read_config(path: Path) -> Config:
     """A config of a source.
 
     Raises:
-        SourceError: the file is missing or isn't JSON.
+        SourceError: the file is missing, isn't JSON, or has something else for a size.
     """
     if not path.is_file():
         raise _missing(path)
-    return read_source_json(path)
+    config = read_source_json(path)
+    for name in _WHOLE_NUMBERS & config.keys():
+        if type(config[name]) is not int:
+            raise SourceError(f"{path}: {name} is {config[name]!r}, not a whole number.")
+    return config
 
 
 def read_source_json(path: Path) -> Config:

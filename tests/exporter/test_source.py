@@ -25,6 +25,10 @@ def _edit(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
 def _pickle(folder: Path) -> None:
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_suffix(".bin"))
@@ -67,6 +71,30 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "other vae": (
         lambda f: _edit(f / "vae" / "config.json", latent_channels=16),
         "the vae has latents of 16 channels, the U-Net takes 4; they belong to different models",
+    ),
+    "size in words": (
+        lambda f: _edit(f / "unet" / "config.json", in_channels="four"),
+        r"unet.config\.json: in_channels is 'four', not a whole number",
+    ),
+    "nested too deep": (
+        lambda f: _write(f / "unet" / "config.json", "[" * 99_999),
+        r"unet.config\.json is not valid JSON",
+    ),
+    "fewer words": (
+        lambda f: _edit(f / "text_encoder" / "config.json", vocab_size=9),
+        r"text_encoder has vocab_size 9, and its tokenizer gives id \d+ at a prompt's end",
+    ),
+    "fewer places": (
+        lambda f: _edit(f / "text_encoder" / "config.json", max_position_embeddings=50),
+        "text_encoder has max_position_embeddings 50, and its tokenizer gives 77 ids; they belong",
+    ),
+    "broken tokenizer": (
+        lambda f: _write(f / "tokenizer" / "vocab.json", '{"a": "b"}'),
+        r"model: tokenizer.vocab\.json: not the JSON of a CLIP tokenizer",
+    ),
+    "exported already": (
+        lambda f: _write(f / "unet" / "model.onnx", ""),
+        "model holds exported graphs; give the model that they were exported from",
     ),
     "fewer layers": (
         lambda f: _edit(f / "text_encoder" / "config.json", num_hidden_layers=1),

@@ -10,7 +10,7 @@ import pytest
 import exporter.replace as replace_module
 from exporter.fingerprint import Fingerprint
 from exporter.journal import CONTENT
-from exporter.staging import KEPT_NOTE, check_room, resumable, staged
+from exporter.staging import BUNDLE, KEPT_NOTE, MODEL, check_free, check_room, resumable, staged
 from runtimes.errors import LatedgeError, UsageError
 from tests.exporter.moments import Moments, moments
 
@@ -47,10 +47,10 @@ def test_existing_output_is_refused_and_kept(tmp_path: Path) -> None:
 def test_force_replaces_only_when_whole(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "latedge.json").write_text("1")
+    (out / "model_index.json").write_text("1")
     with pytest.raises(KeyboardInterrupt), staged(out, force=True):
         raise KeyboardInterrupt
-    assert (out / "latedge.json").exists()
+    assert (out / "model_index.json").exists()
     with staged(out, force=True) as folder:
         (folder / "new").write_text("2")
     assert [path.name for path in out.iterdir()] == ["new"]
@@ -100,11 +100,31 @@ def test_force_replaces_only_what_latedge_writes(tmp_path: Path, kind: str) -> N
         out.mkdir()
         (out / "thesis.txt").write_text("1")
     with (
-        pytest.raises(UsageError, match="neither a bundle nor a model, and is not replaced"),
+        pytest.raises(UsageError, match=r"else than a folder with model_index\.json, and is not"),
         staged(out, force=True),
     ):
         pass
     assert out.exists()
+
+
+def test_bundle_is_not_put_in_a_models_place(tmp_path: Path) -> None:
+    """A model that was downloaded can't be made again by whoever mistypes the output."""
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"else than a folder with latedge\.json, and is not repl"):
+        check_free(model, force=True, known_by=BUNDLE)
+    check_free(model, force=True, known_by=MODEL)
+
+
+@pytest.mark.parametrize("inner", [".", "unet", "sub/model.safetensors"])
+def test_output_that_holds_the_source_is_not_replaced(tmp_path: Path, inner: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "latedge.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"out holds the source .*, and is not replaced"):
+        check_free(out, force=True, known_by=BUNDLE, source=out / inner)
+    check_free(out, force=True, known_by=BUNDLE, source=tmp_path / "output")
 
 
 STEPS = ["text_encoder", "unet", "vae_decoder"]

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.planted_faults import plant
 from exporter.compile import compile
-from exporter.errors import VerificationError
+from exporter.errors import SourceError, VerificationError
 from exporter.export import export
 from exporter.report import ComponentReport, Report, compare, require_parity
 from exporter.source import SourceOptions
@@ -106,6 +106,15 @@ def test_other_weights_than_the_sources_are_found(exported: Export, tmp_path: Pa
     assert any("unet: time_embedding.linear_1/Gemm" in line for line in lines)
     with pytest.raises(VerificationError, match=r"token_embedding/Gather \(Gather with .*weight\)"):
         require_parity(report)
+
+
+def test_model_of_another_architecture_is_refused_before_it_runs(
+    exported: Export, tiny_sd21: Path
+) -> None:
+    lines: list[str] = []
+    with pytest.raises(SourceError, match=r"another model than .*: text_encoder's .*layers\.2\."):
+        verify(exported("tiny-sd15"), against=tiny_sd21, progress=lines.append)
+    assert not [line for line in lines if "running" in line]
 
 
 def test_departing_node_is_looked_for_on_request_alone_where_all_agree(

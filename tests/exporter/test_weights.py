@@ -86,6 +86,8 @@ def test_truncated_file_is_refused(written: Path) -> None:
         (struct.pack("<Q", 10**6) + b"{}", "truncated or not a safetensors file"),
         (struct.pack("<Q", 4) + b"nope", "its header is not JSON"),
         (struct.pack("<Q", 2) + b"[]", "its header is no JSON object"),
+        (struct.pack("<Q", 99_999) + b"[" * 99_999, "its header is not JSON .*recursion"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer.*`git lfs pull`"),
     ],
 )
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, raw: bytes, message: str) -> None:

@@ -225,6 +225,12 @@ def test_options_that_contradict_are_refused(
         open_source(checkpoint("small-sd21"), SourceOptions(**given))  # pyright: ignore
 
 
+def test_file_is_refused_as_folder_of_configs(checkpoint: Named) -> None:
+    path = checkpoint("small-sd21")
+    with pytest.raises(SourceError, match="safetensors is a file, not a Diffusers folder"):
+        open_source(path, SourceOptions(config=path))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,0 +1,131 @@
+"""The manifest of a portable bundle: what its graphs take and give, and where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from exporter.components.vae import vae_factor
+from exporter.families import Recognised
+from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
+from exporter.prepare import Prepared
+from exporter.source import Source
+from exporter.sources.canonical import SCHEDULER
+from exporter.staged_files import list_files
+from exporter.weights import PRECISIONS
+from runtimes.manifest import (
+    SCHEMA_MAJOR,
+    SCHEMA_MINOR,
+    Defaults,
+    File,
+    Graph,
+    Latents,
+    Manifest,
+    Provenance,
+    Recipe,
+)
+from runtimes.manifest import (
+    Component as ComponentEntry,
+)
+from runtimes.version import VERSION
+
+_TOOLS = ("torch", "diffusers", "transformers", "onnx-ir", "onnxscript")
+
+
+def portable_manifest(
+    source: Source,
+    recognised: Recognised,
+    prepared: Mapping[str, Prepared],
+    folder: Path,
+    hashes: dict[str, str],
+    *,
+    options: Mapping[str, str],
+    sampler: str,
+) -> Manifest:
+    """Makes the manifest of a portable bundle.
+
+    Args:
+        source: the model.
+        recognised: its family and its networks' configs.
+        prepared: the components in the bundle.
+        folder: the bundle, complete but for the manifest.
+        hashes: SHA-256 of files in it, where they are known already.
+        options: what `latedge export` was given; "dtype" has the key of that name.
+        sampler: draws pictures where none is named.
+
+    Raises:
+        SourceError: the scheduler's config can't be read.
+    """
+    family, configs = recognised.family, recognised.configs
+    scheduler = source.scheduler_config()
+    vae = configs.get("vae", {})
+    factor = vae_factor(vae) if "block_out_channels" in vae else 8
+    size = int(configs["unet"].get("sample_size") or 64) * factor
+    files = list_files(folder, hashes)
+    return Manifest(
+        schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
+        family=family.name,
+        tasks=tasks_of(recognised),
+        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        scheduler=SCHEDULER,
+        tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
+        latents=Latents(
+            channels=int(vae.get("latent_channels", 4)),
+            scaling_factor=float(vae.get("scaling_factor", 0.18215)),
+            vae_factor=factor,
+        ),
+        defaults=Defaults(
+            height=size,
+            width=size,
+            num_inference_steps=family.num_inference_steps,
+            guidance_scale=family.guidance_scale,
+            sampler=sampler,
+        ),
+        components={name: _entry(name, item, options["dtype"]) for name, item in prepared.items()},
+        files=files,
+        provenance=Provenance(
+            source_sha256=_source_sha256(files),
+            tools={"latedge": VERSION, **{tool: version(tool) for tool in _TOOLS}},
+            options={"export": dict(options)},
+            source_kind=source.origin.kind,
+            hub_id=source.origin.hub_id,
+            revision=source.origin.revision,
+        ),
+    )
+
+
+def tasks_of(recognised: Recognised) -> tuple[str, ...]:
+    """What a model does, by its U-Net's input channels."""
+    channels = int(recognised.configs["unet"]["in_channels"])
+    return recognised.family.tasks.get(channels, ())
+
+
+def _source_sha256(files: Mapping[str, File]) -> str:
+    """One hash over what came from the source: all but the graphs, which torch's version shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        if not name.endswith(GRAPH_NAME):
+            digest.update(f"{name} {files[name].sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def _entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
+    stored = {PRECISIONS[tensor.dtype] for tensor in item.weights.values()}
+    precision = dtype if dtype != "source" else stored.pop() if len(stored) == 1 else "mixed"
+    component, config = item.component, item.config
+    graph = Graph(
+        file=f"{name}/{GRAPH_NAME}",
+        inputs=component.inputs(config),
+        outputs=component.outputs(config),
+        weights=(f"{name}/{WEIGHTS_NAME}",),
+        precision=precision,
+    )
+    recipe = Recipe(
+        component=name,
+        class_name=component.classes[0],
+        config=f"{name}/config.json",
+        weights=f"{name}/{WEIGHTS_NAME}",
+    )
+    return ComponentEntry(graphs={"model": graph}, recipe=recipe)
