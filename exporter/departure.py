@@ -12,7 +12,7 @@ engine's graph.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from exporter.probes import Array, Dependencies, Probe, Step
 from exporter.progress import Progress
 from exporter.report import Departure, Spread, compare
-from exporter.torch_program import State, TorchProgram, as_array
+from exporter.torch_program import TorchProgram, as_array
 
 LIMITS_DB: dict[str, float] = {"fp32": 100.0, "fp16": 55.0, "bf16": 37.0}
 """PSNR that a node computed apart must reach, by the precision of its weights or arithmetic.
@@ -115,13 +115,7 @@ class _Search:
         """The first value that departs when it is computed from torch's values."""
         shapes: dict[str, tuple[int, ...]] = {}
         known: dict[str, Array] = dict(self._feeds)
-        state = self._program.start(self._feeds)
-        for index, operator in enumerate(self._program.operators):
-            state = self._program.advance(state, index)
-            value = self._value_of.get(operator)
-            reference = None if value is None else as_array(state.get(operator))
-            if value is None or reference is None:
-                continue
+        for index, value, reference in self._shared_values():
             found = self._subject.probe.apart([value], known, shapes)[value]
             if _departs(reference, found, self._subject.limit_db):
                 return self._named(value, known, shapes, reference, found)
@@ -142,8 +136,8 @@ class _Search:
             cuts = [cut for cut in cuts if good < cut < bad]
             crossing = {cut: self._crossing(values, cut) for cut in cuts}
             wanted = sorted({value for crossed in crossing.values() for value in crossed})
-            departed = self._compare_in_place(wanted)
-            first = next((cut for cut in cuts if departed.keys() & crossing[cut]), None)
+            departed = self._departed_in_place(wanted)
+            first = next((cut for cut in cuts if departed & crossing[cut]), None)
             earlier = [cut for cut in cuts if first is None or cut < first]
             good, bad = max([good, *earlier]), bad if first is None else first
         if bad == len(values):
@@ -158,11 +152,10 @@ class _Search:
         before = values[: cut + 1]
         return {v for v in before if self._last_need[v] > place} | {values[cut]}
 
-    def _compare_in_place(self, values: Sequence[str]) -> dict[str, bool]:
-        references = self._references(values)
-        found = self._in_place(values)
+    def _departed_in_place(self, values: Sequence[str]) -> set[str]:
+        references, found = self._references(values), self._in_place(values)
         threshold = self._subject.threshold_db
-        return {v: True for v in references if _departs(references[v], found[v], threshold)}
+        return {v for v in references if _departs(references[v], found[v], threshold)}
 
     def _pair_in_place(self, value: str) -> tuple[Array, Array]:
         return self._references([value])[value], self._in_place([value])[value]
@@ -174,15 +167,18 @@ class _Search:
 
     def _references(self, values: Sequence[str]) -> dict[str, Array]:
         """Torch's own values, from one run of the program."""
-        wanted, found = set(values), dict[str, Array]()
-        state: State = self._program.start(self._feeds)
+        wanted = set(values)
+        return {value: found for _, value, found in self._shared_values() if value in wanted}
+
+    def _shared_values(self) -> Iterator[tuple[int, str, Array]]:
+        """Torch's own values that the graph has, too, with their places, as the program runs."""
+        state = self._program.start(self._feeds)
         for index, operator in enumerate(self._program.operators):
             state = self._program.advance(state, index)
             value = self._value_of.get(operator)
-            reference = as_array(state.get(operator)) if value in wanted else None
-            if value is not None and reference is not None:
-                found[value] = reference
-        return found
+            found = None if value is None else as_array(state.get(operator))
+            if value is not None and found is not None:
+                yield index, value, found
 
     def _last_needs(self) -> dict[str, int]:
         """Value → the place in the program of the last shared value that is computed from it."""
