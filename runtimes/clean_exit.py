@@ -27,6 +27,10 @@ EXTRAS: dict[str, str] = {
     "onnxscript": "export",
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
+    "plotly": "bench",
+    "psutil": "bench",
+    "pynvml": "bench",
+    "skimage": "bench",
 }
 """Module → the extra of latedge that installs it."""
 
