@@ -40,7 +40,7 @@ def describe(packages: Iterable[str] = PACKAGES) -> Machine:
     """
     import psutil
 
-    limits = read_limits() if sys.platform == "linux" else Limits(None, None)
+    limits = read_limits()
     return Machine(
         system=system(),
         processor=processor(),
