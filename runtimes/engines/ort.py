@@ -142,9 +142,7 @@ class OrtEngine:
             self._profile.close()
 
     @classmethod
-    def profiled(
-        cls, folder: Path, graph: Graph, *, device: str, threads: int | None
-    ) -> OrtEngine:
+    def profiled(cls, folder: Path, graph: Graph, *, device: str, threads: int | None) -> OrtEngine:
         """Loads a graph with ONNX Runtime's profiler; see `runtimes.engine.ProfiledClass`.
 
         Raises:

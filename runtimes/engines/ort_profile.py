@@ -10,6 +10,7 @@ from typing import Any, Self
 import msgspec
 
 from runtimes.engine import NodeTime
+from runtimes.engines.sdk import first_line
 from runtimes.errors import EngineError
 
 _KERNEL = "_kernel_time"
@@ -69,10 +70,9 @@ class OrtProfile:
             EngineError: it can't be read.
         """
         try:
-            raw = Path(session.end_profiling()).read_bytes()
-            return node_times(raw)
-        except (OSError, msgspec.DecodeError) as e:
-            raise EngineError(f"ONNX Runtime's profile can't be read: {e}") from e
+            return node_times(Path(session.end_profiling()).read_bytes())
+        except Exception as e:
+            raise EngineError(f"ONNX Runtime's profile can't be read: {first_line(e)}") from e
         finally:
             self.close()
 

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.bench.limits.graph import CountError, Node, Tensor
+from benchmarks.bench.limits.operators import MOVES, PER_INPUT, PER_OUTPUT, RESIZES
 
-SOFTMAX = 5.0
-"""Largest, subtract, exponential, sum, divide."""
-
-SCALED_SOFTMAX = SOFTMAX + 1
-"""Of each score of a fused attention, which is scaled as well."""
+SCALED_SOFTMAX = PER_OUTPUT["Softmax"] + 1
+"""Per score of a fused attention, which is scaled as well."""
 
 DEFAULT = 1.0
 """Per element of the output, of operators that stand in no table."""
@@ -66,80 +64,11 @@ def _computes_floats(node: Node) -> bool:
 
 
 def _takes_nearest(node: Node) -> bool:
-    return node.kind in _RESIZES and _text(node.attributes.get("mode", "nearest")) == "nearest"
+    return node.kind in RESIZES and _text(node.attributes.get("mode", "nearest")) == "nearest"
 
 
 def _text(attribute: object) -> str:
     return attribute.decode() if isinstance(attribute, bytes) else str(attribute or "")
-
-
-MOVES: frozenset[str] = frozenset(
-    # ONNX
-    "Cast CastLike Clone Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace "
-    "Dropout Expand EyeLike Flatten Gather GatherElements GatherND Identity NonZero OneHot Pad "
-    "Range Reshape ReverseSequence ScatterElements ScatterND Scatter Shape Size Slice SpaceToDepth "
-    "Split Squeeze Tile Transpose Trilu Unsqueeze Where RandomNormal RandomNormalLike Not And Or "
-    "Xor IsNaN IsInf "
-    # OpenVINO
-    "Bucketize Broadcast Convert ConvertLike EmbeddingBagOffsetsSum GatherTree LogicalAnd "
-    "LogicalNot LogicalOr LogicalXor Reverse Roll ScatterElementsUpdate ScatterNDUpdate "
-    "ScatterUpdate Select ShapeOf ShuffleChannels StridedSlice VariadicSplit IsFinite "
-    "ReadValue Assign".split()
-)
-"""Operators that move, choose or reinterpret elements and compute nothing."""
-
-VIEWS: frozenset[str] = frozenset(
-    "Dropout Flatten Identity Reshape Squeeze Unsqueeze Shape Size ShapeOf".split()
-)
-"""Those that move nothing either: the same bytes under another shape, or the shape alone."""
-
-PARTIAL_READS: frozenset[str] = frozenset(
-    "Gather GatherElements GatherND Slice Split StridedSlice VariadicSplit".split()
-)
-"""Operators that read of their first input what they give, and no more."""
-
-_ONE = (
-    "Abs Add Ceil Cos Div Divide Equal Erf Exp Floor Greater GreaterEqual GreaterOrEqual Less "
-    "LessEqual LessOrEqual LeakyRelu Log Max Maximum Min Minimum Mod Mul Multiply Neg Negative "
-    "NotEqual Pow Power PRelu PRelU ReLU Relu Reciprocal Round Sign Sin Sqrt Sub Subtract Tan Tanh "
-    "FloorMod BiasAdd CumSum"
-)
-
-PER_OUTPUT: dict[str, float] = {
-    **dict.fromkeys(_ONE.split(), 1.0),
-    **dict.fromkeys(["Clip", "Clamp", "Elu", "Softplus", "SoftPlus", "SquaredDifference"], 2.0),
-    **dict.fromkeys(["QuantizeLinear", "DequantizeLinear", "Celu", "Selu"], 2.0),
-    **dict.fromkeys(["FakeQuantize"], 4.0),
-    **dict.fromkeys(["Sigmoid", "HardSigmoid"], 3.0),
-    **dict.fromkeys(["Swish", "QuickGelu", "HardSwish", "HSwish", "Mish"], 4.0),
-    **dict.fromkeys(["Gelu", "FastGelu"], 5.0),
-    **dict.fromkeys(["BiasGelu"], 6.0),
-    "BiasSplitGelu": 7.0,
-    **dict.fromkeys(["Softmax", "SoftMax", "LogSoftmax"], SOFTMAX),
-    "BiasSoftmax": SOFTMAX + 1,
-    "BatchNormalization": 2.0,
-    **dict.fromkeys(["MVN", "RMSNormalization", "RMS", "SimplifiedLayerNormalization"], 5.0),
-    **dict.fromkeys(["NormalizeL2", "LpNormalization"], 3.0),
-    **dict.fromkeys(["LayerNormalization", "InstanceNormalization", "GroupNormalization"], 7.0),
-    "SkipLayerNormalization": 8.0,
-    "GroupNorm": 7.0,
-    "SkipGroupNorm": 8.0,
-    **dict.fromkeys(["Resize", "Interpolate", "Upsample"], 8.0),
-}
-"""Operator → FLOPs per element of its first output; resizing to the nearest neighbour has none."""
-
-_RESIZES = frozenset({"Resize", "Interpolate", "Upsample"})
-
-PER_INPUT: dict[str, float] = {
-    **dict.fromkeys(
-        "ReduceL1 ReduceLogSum ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
-        "GlobalAveragePool GlobalMaxPool AveragePool MaxPool AvgPool "
-        "ArgMax ArgMin TopK".split(),
-        1.0,
-    ),
-    **dict.fromkeys(["ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"], 2.0),
-}
-"""Operator → FLOPs per element of its first input."""
 
 
 def _conv(node: Node) -> Cost:

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bench.limits.costs import PARTIAL_READS, VIEWS, Cost, cost
+from benchmarks.bench.limits.costs import Cost, cost
 from benchmarks.bench.limits.graph import CountError, Node, Shape, SizedGraph, Tensor
+from benchmarks.bench.limits.operators import PARTIAL_READS, VIEWS
 from benchmarks.bench.results import OpKind
 
 

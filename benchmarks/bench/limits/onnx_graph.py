@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
@@ -50,8 +51,7 @@ class _Reader:
 
     def __init__(self, folder: Path, model: onnx.ModelProto) -> None:
         self._folder, self._graph = folder, model.graph
-        self._opsets = {item.domain.replace("ai.onnx", ""): item.version
-                        for item in model.opset_import}  # fmt: skip
+        self._opsets = {_domain(item): item.version for item in model.opset_import}
         self._types: dict[str, int] = {}
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, Array] = {}
@@ -77,7 +77,7 @@ class _Reader:
 
     def _walk(self, nodes: Sequence[onnx.NodeProto]) -> None:
         for node in nodes:
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            if node.op_type == "Constant" and not _domain(node):
                 self._constant(node)
             elif node.op_type == _BRANCHES:
                 self._branch(node)
@@ -105,7 +105,7 @@ class _Reader:
                     inputs=tuple(inputs),
                     outputs=tuple(self._tensors[name] for name in named),
                     attributes=attributes(node),
-                    domain=node.domain.replace("ai.onnx", ""),
+                    domain=_domain(node),
                 )
             )
 
@@ -201,6 +201,11 @@ def _is_shape_like(tensor: TensorProto) -> bool:
     return not _kind(tensor.data_type)[1] or int(np.prod(tensor.dims)) <= _FEW
 
 
+def _domain(item: onnx.NodeProto | onnx.OperatorSetIdProto) -> str:
+    """The set of operators; ONNX's own has two names."""
+    return "" if item.domain == "ai.onnx" else item.domain
+
+
 def _kind(dtype: int) -> tuple[int, bool]:
     """Bits of an element, and whether it is a floating-point number."""
     if dtype in _TEXTS:
@@ -211,9 +216,7 @@ def _kind(dtype: int) -> tuple[int, bool]:
     return _SUB_BYTE.get(name, numpy.itemsize * 8), is_float
 
 
-def _stored_of(
-    node: onnx.NodeProto, inputs: Sequence[Tensor | None]
-) -> Mapping[str, float] | None:
+def _stored_of(node: onnx.NodeProto, inputs: Sequence[Tensor | None]) -> Mapping[str, float] | None:
     """What a node's output is made of, if of weights and constants alone."""
     if node.op_type in _GENERATES:
         return None

@@ -234,6 +234,11 @@ def _only(node: onnx.NodeProto, output: Typed) -> list[Typed]:
     return [output]
 
 
+_SAME = (
+    *("Gelu", "FastGelu", "BiasGelu", "QuickGelu", "GroupNorm", "SkipGroupNorm", "BiasAdd"),
+    *("SkipLayerNormalization", "SimplifiedLayerNormalization", "BiasSoftmax"),
+)
+
 _RULES: dict[tuple[str, str], _Rule] = {
     # A function in ONNX, whose inference gives no sizes.
     ("", "GroupNormalization"): _same,
@@ -247,12 +252,6 @@ _RULES: dict[tuple[str, str], _Rule] = {
     (MICROSOFT, "MatMulIntegerToFloat"): _as("MatMul"),
     (MICROSOFT, "MatMulNBits"): _quantized_matmul,
     (MICROSOFT, "BiasSplitGelu"): _split_gelu,
-    **{
-        (MICROSOFT, name): _same
-        for name in (
-            "Gelu FastGelu BiasGelu QuickGelu GroupNorm SkipGroupNorm SkipLayerNormalization "
-            "SimplifiedLayerNormalization BiasAdd BiasSoftmax"
-        ).split()
-    },
+    **{(MICROSOFT, name): _same for name in _SAME},
 }
 """Operators that ONNX can't infer, or doesn't know."""
