@@ -84,7 +84,8 @@ def _stages(result: Result) -> dict[str, list[float]]:
     }
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """An error in one line; those that aren't latedge's own with their type."""
     from runtimes.errors import LatedgeError
 
     text = " ".join(str(error).split()) or type(error).__name__
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int)
     given = parser.parse_args(sys.argv[1:])
-    serve(BundleSubject(given.bundle, given.device, given.threads), describe=_describe)
+    serve(BundleSubject(given.bundle, given.device, given.threads), describe=describe)
 
 
 if __name__ == "__main__":
