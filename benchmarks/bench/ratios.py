@@ -52,20 +52,20 @@ Floats = NDArray[np.float64]
 
 
 def paired_ratios(
-    subject: Mapping[str, Stage],
-    baseline: Mapping[str, Stage],
+    above: Mapping[str, Stage],
+    below: Mapping[str, Stage],
     *,
-    subject_name: str,
-    baseline_name: str,
+    subject: str,
+    baseline: str,
     confidence: float = CONFIDENCE,
 ) -> tuple[Ratio, ...]:
-    """The ratios subject by baseline of all stages that both have in two sessions or more.
+    """The ratios of all stages that both subjects have in two sessions or more.
 
     Args:
-        subject: stages of the one above the line, sessions and rounds in the order of the run.
-        baseline: of the one below, measured in turns with it.
-        subject_name: for the result.
-        baseline_name: for the result.
+        above: stages of the subject above the line, in the order in which they were measured.
+        below: of the one below, measured in turns with it.
+        subject: name of the one above.
+        baseline: name of the one below.
         confidence: of all intervals together, between 0 and 1.
 
     Returns:
@@ -77,36 +77,29 @@ def paired_ratios(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1; given {confidence}")
-    logs = {name: session_logs(name, subject, baseline) for name in STAGES}
+    logs = {name: session_logs(name, above, below) for name in STAGES}
     enough = {name: found for name, found in logs.items() if len(found) >= FEWEST_SESSIONS}
     outside = outside_shares(tuple(enough), 1 - confidence)
-    ratios: list[Ratio] = []
-    for name, found in enough.items():
-        estimate, low, high = t_interval(found, outside[name])
-        ratios.append(
-            Ratio(
-                stage=name,
-                subject=subject_name,
-                baseline=baseline_name,
-                estimate=estimate,
-                low=low,
-                high=high,
-                confidence=confidence,
-                pairs=_pairs(name, subject, baseline),
-                verdict=verdict(low, high),
-            )
+    intervals = {name: t_interval(found, outside[name]) for name, found in enough.items()}
+    return tuple(
+        Ratio(
+            stage=name,
+            subject=subject,
+            baseline=baseline,
+            estimate=estimate,
+            low=low,
+            high=high,
+            confidence=confidence,
+            pairs=_pairs(name, above, below),
+            verdict=verdict(low, high),
         )
-    return tuple(ratios)
+        for name, (estimate, low, high) in intervals.items()
+    )
 
 
-def session_logs(
-    name: str, subject: Mapping[str, Stage], baseline: Mapping[str, Stage]
-) -> list[float]:
+def session_logs(name: str, above: Mapping[str, Stage], below: Mapping[str, Stage]) -> list[float]:
     """The log ratio of a stage in each session that both subjects have."""
-    return [
-        float(np.median(_pair_logs(above, below)))
-        for above, below in _by_session(name, subject, baseline)
-    ]
+    return [float(np.median(_pair_logs(*session))) for session in _sessions(name, above, below)]
 
 
 def outside_shares(stages: Sequence[str], outside: float) -> dict[str, float]:
@@ -133,14 +126,14 @@ def verdict(low: float, high: float) -> Verdict:
     return "slower" if low > 1 else "faster" if high < 1 else "no difference"
 
 
-def _by_session(
-    name: str, subject: Mapping[str, Stage], baseline: Mapping[str, Stage]
+def _sessions(
+    name: str, above: Mapping[str, Stage], below: Mapping[str, Stage]
 ) -> list[tuple[Floats, Floats]]:
-    """Logarithms by session and round: a pair of arrays [rounds, calls] for each session."""
-    if name not in subject or name not in baseline:
+    """The logarithms of both subjects, [rounds, calls] each, by session."""
+    if name not in above or name not in below:
         return []
-    sessions = zip(_rounds(name, subject), _rounds(name, baseline), strict=False)
-    return [(above, below) for above, below in sessions if above.size and below.size]
+    both = zip(_rounds(name, above), _rounds(name, below), strict=False)
+    return [(one, other) for one, other in both if one.size and other.size]
 
 
 def _rounds(name: str, stages: Mapping[str, Stage]) -> list[Floats]:
@@ -160,14 +153,13 @@ def _rounds(name: str, stages: Mapping[str, Stage]) -> list[Floats]:
 
 def _pair_logs(above: Floats, below: Floats) -> Floats:
     """The log ratios of all pairs of calls whose rounds are at most `WINDOW` apart."""
-    return np.concatenate(
-        [
-            np.subtract.outer(row, below[max(0, i - WINDOW) : i + WINDOW + 1]).ravel()
-            for i, row in enumerate(above)
-        ]
-    )
+    near = (below[max(0, i - WINDOW) : i + WINDOW + 1] for i in range(len(above)))
+    pairs = [
+        np.subtract.outer(row, others).ravel() for row, others in zip(above, near, strict=True)
+    ]
+    return np.concatenate(pairs)
 
 
-def _pairs(name: str, subject: Mapping[str, Stage], baseline: Mapping[str, Stage]) -> int:
-    sessions = _by_session(name, subject, baseline)
-    return sum(min(len(above), len(below)) for above, below in sessions)
+def _pairs(name: str, above: Mapping[str, Stage], below: Mapping[str, Stage]) -> int:
+    """Rounds that both subjects have."""
+    return sum(min(len(one), len(other)) for one, other in _sessions(name, above, below))

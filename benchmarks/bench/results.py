@@ -194,7 +194,7 @@ class ComponentLimit(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         component: such as "unet".
         feeds: shape of each input of the counted call, by name.
-        flops: of one call.
+        flops: of one call; None, as the next two, where the graph couldn't be counted.
         bytes: that one call moves at least: weights, inputs and outputs once; what lies between
             nodes might stay in caches.
         bytes_by_node: the sum over nodes of what each reads and writes, the most that is moved
@@ -211,10 +211,10 @@ class ComponentLimit(msgspec.Struct, frozen=True, kw_only=True):
 
     component: str
     feeds: dict[str, tuple[int, ...]]
-    flops: float
-    bytes: float
-    bytes_by_node: float
-    by_kind: tuple[OpKind, ...]
+    flops: float | None = None
+    bytes: float | None = None
+    bytes_by_node: float | None = None
+    by_kind: tuple[OpKind, ...] = ()
     time_ms: float | None = None
     compute_ms: float | None = None
     memory_ms: float | None = None
