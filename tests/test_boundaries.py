@@ -38,6 +38,7 @@ SDK_FILES: dict[str, frozenset[str]] = {
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/bench/draw_reference.py",
         "benchmarks/interop/draw_diffusers.py",
         "benchmarks/planted_faults.py",
         "benchmarks/shapes/export.py",
