@@ -51,7 +51,8 @@ def datum(value: float | None, shown: str | None = None) -> Html:
         return ABSENT
     if shown is None:
         shown = f"{value:,}" if isinstance(value, int) else significant(value)
-    return element("data", shown, value=repr(value))
+    exact = repr(value)
+    return element("data", shown, value=exact, title=None if shown == exact else exact)
 
 
 def quantity(value: float | None, unit: Unit) -> Html:

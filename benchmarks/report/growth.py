@@ -7,9 +7,18 @@ from typing import Any
 
 from benchmarks.bench.results import Batch, Report, Resolution
 from benchmarks.report.formats import ABSENT, BYTES, TIMES, datum, measure
-from benchmarks.report.markup import Html, element, join, text
+from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import indexed
-from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, log_axis, si_axis
+from benchmarks.report.plot import (
+    Plot,
+    Trace,
+    colour,
+    figure,
+    hover_name,
+    legend_name,
+    log_axis,
+    si_axis,
+)
 from benchmarks.report.section import Section, grid
 from benchmarks.report.tables import table
 
@@ -74,12 +83,12 @@ def _size(found: Resolution) -> str:
 
 def _sizes(found: Sequence[Resolution], value: Callable[[Resolution], float | None]) -> list[Point]:
     points = [(r.height * r.width, _size(r), value(r)) for r in found]
-    return sorted((x, label, y) for x, label, y in points if y is not None)
+    return sorted((x, label, y) for x, label, y in points if y is not None and y > 0)
 
 
 def _batches(found: Sequence[Batch], value: Callable[[Batch], float | None]) -> list[Point]:
     points = [(batch.size, f"{batch.size} at once", value(batch)) for batch in found]
-    return sorted((x, label, y) for x, label, y in points if y is not None)
+    return sorted((x, label, y) for x, label, y in points if y is not None and y > 0)
 
 
 def _section(
@@ -102,7 +111,7 @@ def _plot(
     if not drawn:
         return None
     told = "; ".join(
-        f"{subject}: " + ", ".join(f"{label} {y:.4g} {unit}" for _, label, y in points)
+        f"{short(subject, 60)}: " + ", ".join(f"{label} {y:.4g} {unit}" for _, label, y in points)
         for _, subject, points in drawn
     )
     plot = Plot(
@@ -134,7 +143,7 @@ def _line(index: int, subject: str, points: Sequence[Point], unit: str) -> Trace
     return {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": shown,
+        "name": legend_name(subject),
         "x": [x for x, _, _ in points],
         "y": [y for _, _, y in points],
         "customdata": [[shown, label] for _, label, _ in points],
@@ -158,7 +167,7 @@ def _resolution_table(rows: Sequence[tuple[str, Resolution]]) -> Html:
         ]
         for name, r in rows
     ]
-    return _without_errors("Cost over resolution", head, body)
+    return table("Cost over resolution", head, body)
 
 
 def _batch_table(rows: Sequence[tuple[str, Batch]]) -> Html:
@@ -174,11 +183,4 @@ def _batch_table(rows: Sequence[tuple[str, Batch]]) -> Html:
         ]
         for name, batch in rows
     ]
-    return _without_errors("Throughput over batch", head, body)
-
-
-def _without_errors(caption: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> Html:
-    """A table whose last column, the errors, is left out where there are none."""
-    if all(row[-1] == ABSENT for row in body):
-        head, body = head[:-1], [row[:-1] for row in body]
-    return table(caption, head, body)
+    return table("Throughput over batch", head, body)

@@ -25,9 +25,6 @@ from benchmarks.report.names import component_title, components_of
 from benchmarks.report.section import Section
 from benchmarks.report.tables import scrolling
 
-CLASSES = {"single": "one object right", "pair": "two objects right"}
-"""Class of prompts of the shapes model → its column."""
-
 
 @dataclass(frozen=True)
 class Column:
@@ -173,7 +170,9 @@ def _accuracy(name: str) -> Column:
         found = subject.quality and subject.quality.accuracy.get(name)
         return found.estimate if found else None
 
-    return Column("Quality", CLASSES.get(name, name), value, show=lambda s: percent(value(s)))
+    return Column(
+        "Quality", CLASSES.get(name, short(name, 40)), value, show=lambda s: percent(value(s))
+    )
 
 
 def _share(component: str) -> Column:

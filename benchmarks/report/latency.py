@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.bench.results import STAGES, Report, Stage
 from benchmarks.report.formats import TIMES, Unit, datum, percent, quantity, unit_for
-from benchmarks.report.markup import Html, element, join, text
+from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import indexed, stage_title, stages_of
 from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, names_axis, si_axis
 from benchmarks.report.section import Section, grid
@@ -37,16 +37,16 @@ def latency(report: Report) -> Section | None:
     if not stages:
         return None
     note = element("p", _SECTION_NOTE, class_="note")
-    plots = grid(*(_stage(report, stage) for stage in stages))
+    plots = grid(*(_stage(report, i, stage) for i, stage in enumerate(stages)))
     return Section("latency", "Latency", join((note, plots)))
 
 
-def _stage(report: Report, stage: str) -> Html:
+def _stage(report: Report, number: int, stage: str) -> Html:
     timed = [(i, s.name, s.stages[stage]) for i, s in indexed(report) if stage in s.stages]
     data = [t for row, (i, name, found) in enumerate(timed) for t in _traces(row, i, name, found)]
-    told = "; ".join(f"{name} {found.summary.p50:.4g} ms" for _, name, found in timed)
+    told = "; ".join(f"{short(name, 60)} {found.summary.p50:.4g} ms" for _, name, found in timed)
     plot = Plot(
-        name=f"latency-{stage}",
+        name=f"latency-{stage if stage in STAGES else number}",
         title=stage_title(stage),
         summary=f"Median time of {stage_title(stage)} by subject: {told}",
         data=data,

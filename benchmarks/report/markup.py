@@ -66,6 +66,12 @@ def _attribute(key: str, value: str | bool | float) -> str:
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
 
 
+def short(value: str, limit: int) -> str:
+    """A text in one line, cut; not yet escaped."""
+    line = " ".join(clean(value).split()) or "(no name)"
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
 def text(value: str) -> Html:
     """A text from a result: its own direction of writing, and a box that scrolls if it is long."""
     if len(value) <= LONG_TEXT:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from benchmarks.bench.results import Memory, MemoryPoint, Report
 from benchmarks.report.formats import BYTES, quantity, unit_for
-from benchmarks.report.markup import Html, join, text
+from benchmarks.report.markup import Html, join, short, text
 from benchmarks.report.names import in_order, indexed, stage_of_memory
-from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, si_axis
+from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, legend_name, si_axis
 from benchmarks.report.section import Section
 from benchmarks.report.tables import table
 
@@ -34,7 +34,7 @@ def memory(report: Report) -> Section | None:
 
 
 def _plot(rows: Sequence[Row]) -> Html:
-    told = "; ".join(f"{name} peaks at {m.peak_rss / 1e6:.4g} MB" for _, name, m in rows)
+    told = "; ".join(f"{short(name, 60)} peaks at {m.peak_rss / 1e6:.4g} MB" for _, name, m in rows)
     plot = Plot(
         name="memory",
         title="Memory over time",
@@ -56,7 +56,7 @@ def _traces(index: int, name: str, found: Memory) -> list[Trace]:
     line = {
         "type": "scatter",
         "mode": "lines",
-        "name": shown,
+        "name": legend_name(name),
         "legendgroup": str(index),
         "x": [point.time_ms / 1e3 for point in points],
         "y": [point.rss_bytes for point in points],

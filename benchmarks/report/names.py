@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.bench import results
 from benchmarks.bench.results import Report, Subject
+from benchmarks.report.markup import short
 
 STAGE_TITLES = {
     results.PICTURE: "Whole picture",
@@ -25,6 +26,15 @@ COMPONENT_TITLES = {
     "vae_encoder": "VAE encoder",
     "text_encoder": "Text encoder",
 }
+
+
+CLASSES = {"single": "one object right", "pair": "two objects right"}
+"""Class of the shapes model's prompts → what its share is called."""
+
+
+def class_title(name: str) -> str:
+    """A class of prompts as the report calls it."""
+    return CLASSES.get(name, short(name, 40))
 
 
 def stage_title(stage: str) -> str:

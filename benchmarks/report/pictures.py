@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.bench.results import Picture, Quality, Report, ResultError, Subject
 from benchmarks.report.formats import ABSENT, datum, fixed
-from benchmarks.report.headline import CLASSES, interval, psnr, ssim
-from benchmarks.report.markup import Html, element, join, text
+from benchmarks.report.headline import interval, psnr, ssim
+from benchmarks.report.markup import Html, element, join, short, text
+from benchmarks.report.names import class_title
 from benchmarks.report.section import Section
 from benchmarks.report.tables import table
 
@@ -55,15 +56,10 @@ def _rated(found: Quality) -> bool:
 def _figures(rows: Sequence[tuple[Subject, Quality]]) -> Html:
     classes = list(dict.fromkeys(name for _, found in rows for name in found.accuracy))
     head = ["Subject", "reference", "PSNR, dB, median", "least", "SSIM, median", "least"]
-    head += [CLASSES.get(name, name) for name in classes]
+    head += [class_title(name) for name in classes]
     head += ["CLIP score", "CLIP model"]
     body = [_row(subject, found, classes) for subject, found in rows]
-    kept = [i for i in range(len(head)) if any(row[i] != ABSENT for row in body)]
-    return table(
-        "Quality of the pictures",
-        [head[i] for i in kept],
-        [[row[i] for i in kept] for row in body],
-    )
+    return table("Quality of the pictures", head, body)
 
 
 def _row(subject: Subject, found: Quality, classes: Sequence[str]) -> list[str]:
@@ -120,7 +116,7 @@ def _prompt(report: Report, number: int) -> Html:
 
 def _card(name: str, picture: Picture, reference: Pixels | None) -> Html:
     found = _pixels(picture, name)
-    shown = _image(picture.png, found, f"{name}: {picture.prompt}")
+    shown = _image(picture.png, found, f"{short(name, 60)}: {short(picture.prompt, 200)}")
     difference = [] if reference is None else _differing(name, found, reference)
     return element("figure", shown, element("figcaption", text(name)), *difference)
 
@@ -132,7 +128,9 @@ def _differing(name: str, found: Pixels, reference: Pixels) -> list[Html]:
     amplified = np.minimum(difference * GAIN, 255).astype(np.uint8)
     most = int(difference.max(initial=0))
     told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "equal to the reference"
-    image = _image(_png(amplified), amplified, f"{name}: difference from the reference, ×{GAIN}")
+    image = _image(
+        _png(amplified), amplified, f"{short(name, 60)}: difference from the reference, ×{GAIN}"
+    )
     return [image, element("p", told, class_="note")]
 
 

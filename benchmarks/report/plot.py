@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.report.markup import Html, clean, element, escape, json_script
+from benchmarks.report.markup import Html, element, escape, json_script, short
 from benchmarks.report.tables import details
 
 Trace = dict[str, Any]
@@ -61,8 +61,12 @@ def figure(plot: Plot, table: Html | None = None, note: str = "") -> Html:
 
 def label(text: str, limit: int = LABEL) -> str:
     """A text for plotly.js, which reads its texts as a kind of HTML: escaped, one line, cut."""
-    line = " ".join(clean(text).split()) or "(no name)"
-    return str(escape(line if len(line) <= limit else line[: limit - 1] + "…"))
+    return str(escape(short(text, limit)))
+
+
+def legend_name(text: str) -> str:
+    """A name for the legend, which a narrow screen must hold."""
+    return label(text, 30)
 
 
 def hover_name(text: str) -> str:

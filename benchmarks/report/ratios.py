@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from benchmarks.bench.results import Ratio, Report
 from benchmarks.report.formats import datum
-from benchmarks.report.markup import Html, element, join, text
+from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import STAGE_TITLES, in_order, stage_title
-from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, names_axis
+from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, legend_name, names_axis
 from benchmarks.report.section import Section
 from benchmarks.report.tables import table
 
@@ -37,9 +37,10 @@ def _baseline(report: Report, number: int, baseline: str) -> Html:
     subjects = list(dict.fromkeys(ratio.subject for ratio in found))
     plot = Plot(
         name=f"ratios-{number}",
-        title=f"Time by that of {baseline if len(baseline) < 60 else 'the baseline'}",
+        title=f"Time by that of {short(baseline, 60)}",
         summary="; ".join(
-            f"{r.subject}, {stage_title(r.stage)}: {r.estimate:.3f}, {r.verdict}" for r in found
+            f"{short(r.subject, 60)}, {stage_title(r.stage)}: {r.estimate:.3f}, {r.verdict}"
+            for r in found
         ),
         data=[_trace(report, found, stages, subjects, name) for name in subjects],
         layout={
@@ -54,6 +55,11 @@ def _baseline(report: Report, number: int, baseline: str) -> Html:
         height=120 + (24 + 16 * len(subjects)) * len(stages),
     )
     return figure(plot, _figures(found), _NOTE)
+
+
+def _told(ratio: Ratio) -> str:
+    name = short(ratio.subject, 60)
+    return f"{name}, {stage_title(ratio.stage)}: {ratio.estimate:.3f}, {ratio.verdict}"
 
 
 def _scale(found: Sequence[Ratio]) -> dict[str, object]:
@@ -71,7 +77,7 @@ def _trace(
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": hover_name(name),
+        "name": legend_name(name),
         "x": [r.estimate for r in mine],
         "y": [stages.index(r.stage) + offset for r in mine],
         "error_x": {
@@ -91,7 +97,7 @@ def _trace(
 def _figures(found: Sequence[Ratio]) -> Html:
     rows = [
         [
-            stage_title(r.stage),
+            text(stage_title(r.stage)),
             text(r.subject),
             _verdict(r),
             *(datum(value, f"{value:.4f}") for value in (r.estimate, r.low, r.high)),

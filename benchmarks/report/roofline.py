@@ -21,9 +21,9 @@ from benchmarks.report.formats import (
     significant,
     unit_for,
 )
-from benchmarks.report.markup import Html, element, join, text
+from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import component_title, components_of, indexed
-from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, log_axis
+from benchmarks.report.plot import Plot, Trace, colour, figure, hover_name, legend_name, log_axis
 from benchmarks.report.section import Section
 from benchmarks.report.tables import details, table
 
@@ -47,9 +47,14 @@ def roofline(report: Report) -> Section | None:
     rows = [(i, s.name, limit) for i, s in indexed(report) for limit in s.limits]
     if not rows:
         return None
-    timed = [row for row in rows if row[2].time_ms and row[2].flops > 0 and row[2].bytes > 0]
+    timed = [row for row in rows if _can_be_drawn(row[2])]
     plot = _plot(report, timed) if timed else ""
     return Section("roofline", "Roofline", join((_peaks(report.peaks), plot, *_tables(rows))))
+
+
+def _can_be_drawn(limit: ComponentLimit) -> bool:
+    """Whether it has a place on logarithmic axes."""
+    return min(limit.flops, limit.bytes, limit.time_ms or 0) > 0
 
 
 def _peaks(peaks: Peaks | None) -> Html:
@@ -83,7 +88,7 @@ def _plot(report: Report, rows: Sequence[Row]) -> Html:
         name="roofline",
         title="Roofline",
         summary="; ".join(
-            f"{name}, {component_title(x.component)}: {achieved(x) / 1e9:.4g} GFLOP/s"
+            f"{short(name, 60)}, {component_title(x.component)}: {achieved(x) / 1e9:.4g} GFLOP/s"
             for _, name, x in rows
         ),
         data=[*roof, *(t for t in points if t["x"]), *_legend(components)],
@@ -107,7 +112,7 @@ def _trace(index: int, name: str, rows: Sequence[Row], components: Sequence[str]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": hover_name(name),
+        "name": legend_name(name),
         "x": [intensity(x) for x in mine],
         "y": [achieved(x) for x in mine],
         "customdata": [
@@ -158,7 +163,7 @@ def _legend(components: Sequence[str]) -> list[Trace]:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": hover_name(component_title(name)),
+            "name": legend_name(component_title(name)),
             "x": [None],
             "y": [None],
             "hoverinfo": "skip",
@@ -175,7 +180,7 @@ def _tables(rows: Sequence[Row]) -> list[Html]:
     body = [
         [
             text(name),
-            component_title(x.component),
+            text(component_title(x.component)),
             measure(x.flops, FLOPS),
             measure(x.bytes, BYTES),
             measure(x.bytes_by_node, BYTES),

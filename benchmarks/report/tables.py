@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.report.markup import Html, element, join
+from benchmarks.report.formats import ABSENT
+from benchmarks.report.markup import Html, element, join, short
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
@@ -13,8 +14,11 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> H
     Args:
         caption: what it shows, for readers who hear the page.
         head: of each column.
-        rows: cells, as many as `head`. A column with figures (`formats.datum`) is set to the right.
+        rows: cells, as many as `head`. A column with figures (`formats.datum`) is set to the right,
+            one that nothing is in is left out.
     """
+    kept = [i for i in range(len(head)) if any(row[i] != ABSENT for row in rows)]
+    head, rows = [head[i] for i in kept], [[row[i] for i in kept] for row in rows]
     aligned = [any(is_figure(row[i]) for row in rows) for i in range(len(head))]
     heads = [_head(cell, right) for cell, right in zip(head, aligned, strict=True)]
     body = [
@@ -24,16 +28,18 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> H
 
 
 def facts(caption: str, rows: Sequence[tuple[str, str]]) -> Html:
-    """A table of names and what belongs to them."""
+    """A table of names and what belongs to them; a row without is left out."""
     body = [
         element("tr", element("th", name, scope="row"), element("td", value))
         for name, value in rows
+        if value != ABSENT
     ]
     return scrolling(caption, element("tbody", join(body)), class_="facts")
 
 
 def scrolling(caption: str, *parts: Html, class_: str | None = None) -> Html:
     """A table of these parts in a box of its own; the keyboard can scroll it."""
+    caption = short(caption, 120)
     named = element("caption", caption, class_="heard")
     inner = element("table", named, *parts, class_=class_)
     return element("div", inner, class_="scroll", role="region", aria_label=caption, tabindex=0)
