@@ -170,9 +170,8 @@ def _accuracy(name: str) -> Column:
         found = subject.quality and subject.quality.accuracy.get(name)
         return found.estimate if found else None
 
-    return Column(
-        "Quality", CLASSES.get(name, short(name, 40)), value, show=lambda s: percent(value(s))
-    )
+    title = class_title(name)
+    return Column("Quality", title, value, show=lambda s: percent(value(s)))
 
 
 def _share(component: str) -> Column:

@@ -128,9 +128,8 @@ def _differing(name: str, found: Pixels, reference: Pixels) -> list[Html]:
     amplified = np.minimum(difference * GAIN, 255).astype(np.uint8)
     most = int(difference.max(initial=0))
     told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "equal to the reference"
-    image = _image(
-        _png(amplified), amplified, f"{short(name, 60)}: difference from the reference, ×{GAIN}"
-    )
+    alternative = f"{short(name, 60)}: difference from the reference, ×{GAIN}"
+    image = _image(_png(amplified), amplified, alternative)
     return [image, element("p", told, class_="note")]
 
 

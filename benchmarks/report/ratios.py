@@ -38,10 +38,7 @@ def _baseline(report: Report, number: int, baseline: str) -> Html:
     plot = Plot(
         name=f"ratios-{number}",
         title=f"Time by that of {short(baseline, 60)}",
-        summary="; ".join(
-            f"{short(r.subject, 60)}, {stage_title(r.stage)}: {r.estimate:.3f}, {r.verdict}"
-            for r in found
-        ),
+        summary="; ".join(_told(ratio) for ratio in found),
         data=[_trace(report, found, stages, subjects, name) for name in subjects],
         layout={
             "xaxis": {"title": {"text": "ratio"}, **_scale(found)},
