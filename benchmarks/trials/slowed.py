@@ -8,6 +8,7 @@ of it.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,11 @@ PREFIX = "slowed-"
 
 
 class SlowedEngine:
-    """An engine whose every call takes longer by `SHARE` of its own time.
+    """An engine whose every call takes `SHARE` more work.
 
-    It spins, as a call's own work would keep the core busy; sleeping would be rounded up by the
-    system's timer.
+    It spins for that share of the processor time of the call, each of its threads taken as one that
+    was busy. By processor time, not by the clock: where other programs take half of the core, more
+    work is delayed by them as well, and a wait of the clock's 5 % turns into 9.
     """
 
     of: str
@@ -34,17 +36,18 @@ class SlowedEngine:
         """Loads the graph in the engine that is slowed; see `runtimes.engine.EngineClass`."""
         made = load_engine_class(self.of)(folder, graph, device=device, threads=threads)
         self._engine: Engine = made
+        self._threads = threads or len(os.sched_getaffinity(0))
         self.graph, self.device, self.version = made.graph, made.device, made.version
 
     def __call__(
         self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
     ) -> dict[str, Array]:
-        """Runs the graph, then waits."""
-        start = time.perf_counter()
+        """Runs the graph, then spins."""
+        start = time.process_time()
         found = self._engine(feeds, outputs)
-        now = time.perf_counter()
-        end = now + (now - start) * SHARE
-        while time.perf_counter() < end:
+        work = (time.process_time() - start) / self._threads
+        end = time.thread_time() + work * SHARE
+        while time.thread_time() < end:
             pass
         return found
 

@@ -1,4 +1,4 @@
-"""Sessions × rounds of bundles that take turns, and nothing else of `latedge bench`."""
+"""One session of bundles that take turns, and nothing else of `latedge bench`."""
 
 from __future__ import annotations
 
@@ -11,66 +11,45 @@ from pathlib import Path
 
 from benchmarks.bench.client import REPOSITORY, Program, Worker
 from benchmarks.bench.protocol import Ask
-from benchmarks.bench.results import FIRST_CALL, LOAD, PICTURE, Plan, Stage
-from benchmarks.bench.statistics import stage
+from benchmarks.bench.results import FIRST_CALL, LOAD, PICTURE
 
-Samples = dict[str, list[list[float]]]
+Samples = dict[str, dict[str, list[float]]]
+"""Milliseconds by subject and stage."""
+
+WARMUP = 2
 
 
-def bundle_program(bundle: Path, threads: int | None, extra_path: Path) -> Program:
+def bundle_program(bundle: Path, threads: int | None, packages: Path) -> Program:
     """The worker of a bundle, with one more folder to find packages in."""
     asked = [] if threads is None else ["--threads", str(threads)]
     command = (sys.executable, "-m", "benchmarks.bench.worker", str(bundle), *asked)
-    return Program(command, {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(extra_path)))})
+    return Program(command, {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(packages)))})
 
 
-def take_turns(
-    programs: Mapping[str, Program], plan: Plan, ask: Ask
-) -> dict[str, dict[str, Stage]]:
-    """Measures subjects as `latedge bench` does.
+def take_turns(programs: Mapping[str, Program], ask: Ask, rounds: int, number: int) -> Samples:
+    """A session as `latedge bench` makes it.
 
     Args:
         programs: workers by subject.
-        plan: sessions, rounds and warm-up.
-        ask: the picture.
-
-    Returns:
-        Stages by subject.
+        ask: the picture that each draws in each round.
+        rounds: how many.
+        number: of the session; odd ones begin with the last subject.
     """
-    samples: dict[str, Samples] = {name: defaultdict(list) for name in programs}
-    for number in range(plan.sessions):
-        with ExitStack() as stack:
-            _session(number, programs, plan, ask, samples, stack)
-    return {
-        name: {key: stage(values) for key, values in found.items()}
-        for name, found in samples.items()
-    }
-
-
-def _session(
-    number: int,
-    programs: Mapping[str, Program],
-    plan: Plan,
-    ask: Ask,
-    samples: Mapping[str, Samples],
-    stack: ExitStack,
-) -> None:
-    workers: dict[str, Worker] = {}
-    for name in _order(programs, number):
-        workers[name] = stack.enter_context(Worker(programs[name]))
-        samples[name][LOAD].append([workers[name].open().load_ms])
-    for name, worker in workers.items():
-        samples[name][FIRST_CALL].append(worker.draw(ask).stages[PICTURE])
-        for _ in range(plan.warmup - 1):
-            worker.draw(ask)
     found: dict[str, defaultdict[str, list[float]]] = {name: defaultdict(list) for name in programs}
-    for turn in range(plan.rounds):
-        for name in _order(programs, number + turn):
-            for key, values in workers[name].draw(ask).stages.items():
-                found[name][key] += values
-    for name, stages in found.items():
-        for key, values in stages.items():
-            samples[name][key].append(values)
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for name in _order(programs, number):
+            workers[name] = stack.enter_context(Worker(programs[name]))
+            found[name][LOAD].append(workers[name].open().load_ms)
+        for name, worker in workers.items():
+            found[name][FIRST_CALL] += worker.draw(ask).stages[PICTURE]
+            for _ in range(WARMUP - 1):
+                worker.draw(ask)
+        for turn in range(rounds):
+            for name in _order(programs, number + turn):
+                for stage, values in workers[name].draw(ask).stages.items():
+                    found[name][stage] += values
+    return {name: dict(stages) for name, stages in found.items()}
 
 
 def _order(programs: Mapping[str, Program], number: int) -> list[str]:
