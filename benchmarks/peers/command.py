@@ -90,7 +90,9 @@ def peers(
         width=found.width,
     )
     workshop = Workshop(found, work, cores, timeout, _tell)
-    command = shlex.join(["python", "-m", "benchmarks.peers", *_typed(model, steps, sessions, rounds)])
+    command = shlex.join(
+        ["python", "-m", "benchmarks.peers", *_typed(model, steps, sessions, rounds)]
+    )
     report = Benchmark(rows, workshop, settings, plan, pictures, command).report()
     write(report, output)
     print(as_markdown(report))

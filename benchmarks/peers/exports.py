@@ -65,7 +65,17 @@ EXPORTS: Mapping[str, Export] = {
             "latedge-portable",
             "latedge-export",
             # The peers don't compare what they export with torch, and so their times hold none.
-            ("-m", "latedge", "export", "{source}", "--verify", "none", "--force", "-o", "{output}"),
+            (
+                "-m",
+                "latedge",
+                "export",
+                "{source}",
+                "--verify",
+                "none",
+                "--force",
+                "-o",
+                "{output}",
+            ),
         ),
         _compile("onnxruntime", "fp32"),
         _compile("onnxruntime", "fp16"),
@@ -81,11 +91,13 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
         made_from: what it depends on, as a hash.
         seconds: that it took, with what it started from.
         peak_rss: of the process tree, bytes; None where it couldn't be sampled.
+        notes: what is to know about that, a line each.
     """
 
     made_from: str
     seconds: float
     peak_rss: int | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,16 +141,13 @@ class Exporter:
         environment = self.prepare(export.environment)
         self.check_memory(f"exporting {name}", export.memory)
         self.progress(f"exporting {name}")
-        seconds, peak_rss = self._run(export, environment)
+        made = self._run(export, environment, wanted)
         if before is not None:
-            seconds += before.seconds
-            peaks = (peak_rss, before.peak_rss)
-            peak_rss = max((peak for peak in peaks if peak is not None), default=None)
-        made = Made(made_from=wanted, seconds=seconds, peak_rss=peak_rss)
+            made = _after(before, made)
         stamp.write_bytes(msgspec.json.encode(made))
         return made
 
-    def _run(self, export: Export, environment: Environment) -> tuple[float, int | None]:
+    def _run(self, export: Export, environment: Environment, made_from: str) -> Made:
         """Runs the exporter; the folder appears whole or not at all."""
         output, partial = self.path(export.name), self.path(f"{export.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -164,9 +173,11 @@ class Exporter:
             shutil.rmtree(output, ignore_errors=True)
             os.replace(partial, output)
         finally:
-            peak_rss = watched.stop()
+            watched.stop()
             shutil.rmtree(partial, ignore_errors=True)
-        return seconds, peak_rss
+        return Made(
+            made_from=made_from, seconds=seconds, peak_rss=watched.peak_rss, notes=watched.notes
+        )
 
     def _made_from(self, export: Export, before: Made | None) -> str:
         parts = [self.model.fingerprint, *export.command, before.made_from if before else ""]
@@ -176,11 +187,29 @@ class Exporter:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
+def _after(before: Made, made: Made) -> Made:
+    """An export with what it started from: the sum of times, the larger of the peaks."""
+    peaks = [each.peak_rss for each in (before, made) if each.peak_rss is not None]
+    return Made(
+        made_from=made.made_from,
+        seconds=before.seconds + made.seconds,
+        peak_rss=max(peaks, default=None),
+        notes=(*before.notes, *made.notes),
+    )
+
+
 class _Watched:
-    """The memory of a process that is started elsewhere."""
+    """The memory of a process that is started elsewhere.
+
+    Attributes:
+        peak_rss: of its tree, bytes, once it has stopped; None where it isn't known.
+        notes: what is to know about that.
+    """
 
     def __init__(self) -> None:
         self._sampler: MemorySampler | None = None
+        self.peak_rss: int | None = None
+        self.notes: tuple[str, ...] = ()
 
     def start(self, pid: int) -> None:
         """Begins to sample; a process that has ended already has no figure."""
@@ -188,14 +217,16 @@ class _Watched:
             self._sampler = MemorySampler(pid)
             self._sampler.start()
 
-    def stop(self) -> int | None:
-        """The peak of its tree, bytes."""
+    def stop(self) -> None:
+        """Ends sampling."""
         if self._sampler is None:
-            return None
+            return
         try:
-            return self._sampler.stop().peak_rss
-        except SamplerError:
-            return None
+            self.peak_rss = self._sampler.stop().peak_rss
+            told = (note for note in self._sampler.notes if note.startswith("peak memory"))
+            self.notes = tuple(f"export: {note}" for note in told)
+        except SamplerError as e:
+            self.notes = (f"export: {e}",)
 
 
 def own_code() -> str:
@@ -205,4 +236,3 @@ def own_code() -> str:
         for path in sorted((REPOSITORY / package).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()
-

@@ -133,7 +133,7 @@ class Benchmark:
             path=self._shown(measured.path),
             build=None if ready is None else ready.build,
             quality=quality,
-            notes=(*peer.notes, *measured.notes),
+            notes=(*peer.notes, *(ready.notes if ready else ()), *measured.notes),
         )
 
     def _shown(self, path: str) -> str:

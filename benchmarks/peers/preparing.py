@@ -39,11 +39,13 @@ class Ready:
         peer: which.
         entry: for the measuring.
         build: what it took to have it.
+        notes: on that, a line each.
     """
 
     peer: Peer
     entry: Entry
     build: Build
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -72,7 +74,7 @@ class Workshop:
             LatedgeError: something failed; what other peers need as well fails for them at once.
         """
         environment = self.environment(peer.environment)
-        path, build = self._model_of(peer, environment)
+        path, build, notes = self._model_of(peer, environment)
         self.check_memory(peer.name, peer.memory)
         entry = Entry(
             name=peer.name,
@@ -82,7 +84,7 @@ class Workshop:
             files=(path,) if path.is_file() else files_of(path),
             bundle=Bundle(path, read_manifest(path)) if peer.is_bundle else None,
         )
-        return Ready(peer, entry, build)
+        return Ready(peer, entry, build, notes)
 
     def environment(self, name: str) -> Environment:
         """An environment by its name; one that could not be made isn't tried again."""
@@ -111,17 +113,19 @@ class Workshop:
                 "are free."
             )
 
-    def _model_of(self, peer: Peer, environment: Environment) -> tuple[Path, Build]:
-        """What a peer opens, and what it took to have it."""
+    def _model_of(
+        self, peer: Peer, environment: Environment
+    ) -> tuple[Path, Build, tuple[str, ...]]:
+        """What a peer opens, what it took to have it, and notes on that."""
         installed = environment.size_bytes()
         for package in CODE.get(environment.name, ()):
             installed += folder_bytes(REPOSITORY / package)
         if peer.opens == SOURCE:
-            return self.model.folder, Build(installed=installed)
+            return self.model.folder, Build(installed=installed), ()
         if peer.opens == SINGLE:
             models = self.work / "models"
             path = self._once(SINGLE, lambda: single_file(self.model, models, self.progress))
-            return path, Build(installed=installed)
+            return path, Build(installed=installed), ()
         exporter = Exporter(
             model=self.model,
             base=self.work / "exports" / self.model.name,
@@ -139,7 +143,7 @@ class Workshop:
             installed=installed,
             installed_export=exported_in.size_bytes() if other else None,
         )
-        return exporter.path(peer.opens), build
+        return exporter.path(peer.opens), build, made.notes
 
     def _program(self, peer: Peer, environment: Environment, path: Path) -> Program:
         python, _, *module = peer.command(str(environment.python), str(path), self.threads)

@@ -62,7 +62,9 @@ class Peer:
         )
 
 
-_VERIFIED = "exported with --verify none: the peers don't compare what they export with torch either"
+_VERIFIED = (
+    "exported with --verify none: the peers don't compare what they export with torch either"
+)
 _GENAI_NOTES = (
     FLOAT32,
     "stages are those that GenAI tells itself",
@@ -107,7 +109,7 @@ PEERS: tuple[Peer, ...] = (
         memory=2.0,
         notes=(
             "opens the source, whatever its weights are stored in, as float32",
-            "torch.compile around the forward methods; the first call compiles, with a C++ compiler",
+            "torch.compile of the networks' forward methods; the first call compiles, in C++",
         ),
     ),
     Peer(
@@ -159,7 +161,7 @@ PEERS: tuple[Peer, ...] = (
         memory=1.2,
         noise=False,
         notes=(
-            "a U-Net call is one of its steps: the two guidance halves one after the other, and the "
+            "a U-Net call is one of its steps: the guidance halves one after the other, and the "
             "sampler's arithmetic",
             "DDIM with trailing timesteps, the only one it has, from its own noise: the picture is "
             "another",

@@ -40,7 +40,7 @@ def options(library: str, threads: int) -> dict[str, Any]:
     import torch
 
     # A folder's weights may be fp16, which no operation on a CPU is quick in.
-    return {"torch_dtype": torch.float32}
+    return {"dtype": torch.float32}
 
 
 class Pipelines:
