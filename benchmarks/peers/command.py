@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -77,7 +78,6 @@ def peers(
 
     work = work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    os.environ["LATEDGE_CACHE"] = str(work / "cache")
     found = open_model(model, work / "models", _tell)
     settings = Settings(
         prompt=prompt,
@@ -90,6 +90,8 @@ def peers(
         width=found.width,
     )
     workshop = Workshop(found, work, cores, timeout, _tell)
+    shutil.rmtree(workshop.cache, ignore_errors=True)
+    os.environ["LATEDGE_CACHE"] = str(workshop.cache)
     command = shlex.join(
         ["python", "-m", "benchmarks.peers", *_typed(model, steps, sessions, rounds)]
     )

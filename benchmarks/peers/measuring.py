@@ -49,7 +49,7 @@ class Benchmark:
         """
         errors: dict[str, str] = {}
         ready = [found for peer in self.peers if (found := self._ready(peer, errors))]
-        quality = self._draw(ready, errors) if self.pictures else {}
+        firsts = self._draw(ready, errors) if self.pictures else {}
         able = [each for each in ready if each.peer.name not in errors]
         run = Run(
             entries=[each.entry for each in able],
@@ -69,7 +69,7 @@ class Benchmark:
                 peer,
                 known.get(peer.name),
                 measured.get(peer.name),
-                quality.get(peer.name),
+                firsts.get(peer.name),
                 errors.get(peer.name),
             )
             for peer in self.peers
@@ -83,23 +83,26 @@ class Benchmark:
             errors[peer.name] = self._told(peer, e)
             return None
 
-    def _draw(self, ready: Sequence[Ready], errors: dict[str, str]) -> dict[str, Quality]:
-        """A picture of each; the first that works is the reference."""
+    def _draw(
+        self, ready: Sequence[Ready], errors: dict[str, str]
+    ) -> dict[str, tuple[Quality | None, str]]:
+        """A picture of each, by which it is judged, and a note; the first one is the reference."""
         place: Path = self.workshop.work / "picture.npy"
         ask = ask_of(self.settings, picture=place)
-        found: dict[str, Quality] = {}
+        found: dict[str, tuple[Quality | None, str]] = {}
         reference: Reference | None = None
         for each in ready:
             self.workshop.progress(f"{each.peer.name}: drawing a picture")
             try:
-                picture = draw(each.entry, ask, place)
+                first = draw(each.entry, ask, place)
             except LatedgeError as e:
                 errors[each.peer.name] = self._told(each.peer, e)
                 continue
             if reference is None:
-                reference = Reference(f"{each.peer.name}, {each.entry.path}", picture)
-            if each.peer.noise:
-                found[each.peer.name] = compare(reference, picture)
+                shown = self._shown(str(each.entry.path))
+                reference = Reference(f"{each.peer.name}, {shown}", first.picture)
+            quality = compare(reference, first.picture) if each.peer.noise else None
+            found[each.peer.name] = quality, first.note()
         return found
 
     def _told(self, peer: Peer, error: LatedgeError) -> str:
@@ -112,7 +115,7 @@ class Benchmark:
         peer: Peer,
         ready: Ready | None,
         measured: Subject | None,
-        quality: Quality | None,
+        first: tuple[Quality | None, str] | None,
         error: str | None,
     ) -> Subject:
         if measured is None:
@@ -132,8 +135,13 @@ class Benchmark:
             measured,
             path=self._shown(measured.path),
             build=None if ready is None else ready.build,
-            quality=quality,
-            notes=(*peer.notes, *(ready.notes if ready else ()), *measured.notes),
+            quality=None if first is None else first[0],
+            notes=(
+                *peer.notes,
+                *(ready.notes if ready else ()),
+                *(first[1:] if first else ()),
+                *measured.notes,
+            ),
         )
 
     def _shown(self, path: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.protocol import Ask
-from benchmarks.bench.results import Quality
+from benchmarks.bench.results import PICTURE, Quality
 from runtimes.errors import LatedgeError
 
 Picture = NDArray[np.float32]
@@ -32,7 +32,29 @@ class Reference:
     picture: Picture
 
 
-def draw(entry: Entry, ask: Ask, place: Path) -> Picture:
+@dataclass(frozen=True)
+class First:
+    """What a subject did the first time.
+
+    Attributes:
+        picture: float32 [1, H, W, 3] in [0, 1].
+        load_ms: until it was loaded.
+        first_call_ms: of the picture.
+    """
+
+    picture: Picture
+    load_ms: float
+    first_call_ms: float
+
+    def note(self) -> str:
+        """The times in a line: caches that a program keeps are filled here."""
+        return (
+            f"its first process of all, with empty caches: load {self.load_ms / 1000:.2f} s, "
+            f"picture {self.first_call_ms / 1000:.2f} s"
+        )
+
+
+def draw(entry: Entry, ask: Ask, place: Path) -> First:
     """Draws one picture with a subject, in a process of its own.
 
     Raises:
@@ -41,8 +63,8 @@ def draw(entry: Entry, ask: Ask, place: Path) -> Picture:
     """
     place.unlink(missing_ok=True)
     with Worker(entry.program) as worker:
-        worker.open()
-        worker.draw(ask)
+        opened = worker.open()
+        drawn = worker.draw(ask)
     found: NDArray[Any] = np.load(place)
     place.unlink()
     shape = (ask.count, ask.height, ask.width, 3)
@@ -50,7 +72,7 @@ def draw(entry: Entry, ask: Ask, place: Path) -> Picture:
         raise LatedgeError(f"its picture has shape {list(found.shape)}, not {list(shape)}")
     if not np.isfinite(found).all():
         raise LatedgeError("its picture holds NaN or infinite values")
-    return found.astype(np.float32)
+    return First(found.astype(np.float32), opened.load_ms, sum(drawn.stages[PICTURE]))
 
 
 def compare(reference: Reference, picture: Picture) -> Quality:

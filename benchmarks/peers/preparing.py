@@ -16,6 +16,7 @@ from benchmarks.environments.environment import (
     VARIABLES,
     Environment,
     folder_bytes,
+    pinned,
     prepare,
 )
 from benchmarks.peers.exports import EXPORTS, Exporter
@@ -26,6 +27,13 @@ from runtimes.errors import LatedgeError
 from runtimes.manifest import read_manifest
 
 T = TypeVar("T")
+
+TOLD = (
+    *("stable-diffusion-cpp-python", "openvino-genai", "optimum-onnx", "optimum-intel", "optimum"),
+    *("diffusers", "transformers", "torch", "onnxruntime", "openvino", "openvino-tokenizers"),
+    "numpy",
+)
+"""The packages whose versions a row tells."""
 
 CODE = {"latedge-onnxruntime": ("runtimes",), "latedge-openvino": ("runtimes",)}
 """Environment → the packages of this repository that belong to it, and aren't installed in it."""
@@ -84,7 +92,12 @@ class Workshop:
             files=(path,) if path.is_file() else files_of(path),
             bundle=Bundle(path, read_manifest(path)) if peer.is_bundle else None,
         )
-        return Ready(peer, entry, build, notes)
+        return Ready(peer, entry, build, (told_versions(environment.name), *notes))
+
+    @property
+    def cache(self) -> Path:
+        """Folder of the caches that latedge and torch fill."""
+        return self.work / "cache"
 
     def environment(self, name: str) -> Environment:
         """An environment by its name; one that could not be made isn't tried again."""
@@ -148,8 +161,10 @@ class Workshop:
     def _program(self, peer: Peer, environment: Environment, path: Path) -> Program:
         python, _, *module = peer.command(str(environment.python), str(path), self.threads)
         limit = ("-m", "benchmarks.peers.limited", f"{self.timeout_s:g}")
-        hub = {name: value for name, value in VARIABLES.items() if name != "PYTHONPATH"}
-        return Program((python, *limit, *module), hub)
+        variables = {name: value for name, value in VARIABLES.items() if name != "PYTHONPATH"}
+        # Beside latedge's own, so that a run starts with both empty.
+        variables["TORCHINDUCTOR_CACHE_DIR"] = str(self.cache / "torchinductor")
+        return Program((python, *limit, *module), variables)
 
     def _once(self, key: str, work: Callable[[], T]) -> T:
         """Does what may be asked for again; a failure is kept and raised again."""
@@ -164,6 +179,13 @@ class Workshop:
             where = f"{e.filename}: " if e.filename else ""
             self._failed[key] = LatedgeError(f"{where}{e.strerror or e}.")
             raise self._failed[key] from e
+
+
+def told_versions(environment: str) -> str:
+    """The packages of an environment that matter to the figures, in a line."""
+    pins = pinned(environment)
+    listed = ", ".join(f"{name} {pins[name]}" for name in TOLD if name in pins)
+    return f"environment {environment}: {listed}"
 
 
 def all_cores() -> int:

@@ -90,6 +90,8 @@ def test_failures_are_rows_and_the_rest_goes_on(report: Report) -> None:
     assert rows["refuses"].build == Build(seconds=3.0, peak_rss=4, installed=5)
     assert rows["unexported"].build is None
     assert rows["close"].notes[0] == "note of close"
+    assert rows["close"].notes[1].startswith("its first process of all, with empty caches: load 0.")
+    assert rows["close"].notes[1].endswith("picture 0.01 s")
 
 
 def test_pictures_are_compared_with_the_first(report: Report) -> None:

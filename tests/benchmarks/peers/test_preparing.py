@@ -62,7 +62,10 @@ def test_source_is_opened_as_it_is(workshop: Workshop) -> None:
         *("benchmarks.peers.workers.diffusers_pipelines", "diffusers"),
         *(str(workshop.model.folder), "--threads", "2", "--precision", "fp32", "--compile"),
     ]
-    assert ready.entry.program.variables["HF_HUB_OFFLINE"] == "1"
+    variables = ready.entry.program.variables
+    assert variables["HF_HUB_OFFLINE"] == "1"
+    assert Path(variables["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(workshop.cache)
+    assert ready.notes[0].startswith("environment diffusers: diffusers 0.")
     assert ready.build.seconds is None
     assert ready.build.installed is not None
     assert ready.build.installed >= 5000
