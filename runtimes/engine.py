@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,46 @@ class EngineClass(Protocol):
 
         Raises:
             EngineError: the SDK or the device is absent (says which there are), or loading failed.
+        """
+        ...
+
+
+class NodeTime(NamedTuple):
+    """What a node of a loaded graph took in one call, as the engine's own profiler tells it.
+
+    Attributes:
+        name: of the node, in the graph as the engine has optimised it.
+        kind: the engine's operator.
+        time_ms: milliseconds.
+    """
+
+    name: str
+    kind: str
+    time_ms: float
+
+
+class ProfiledEngine(Engine, Protocol):
+    """An engine that notes what its nodes take."""
+
+    def node_times(self) -> list[list[NodeTime]]:
+        """What the nodes took in each call so far, in the order of the calls; ends the notes.
+
+        Raises:
+            EngineError: the engine's profiler failed.
+        """
+        ...
+
+
+class ProfiledClass(Protocol):
+    """What the class of an engine with a profiler also has."""
+
+    def profiled(
+        self, folder: Path, graph: Graph, *, device: str, threads: int | None
+    ) -> ProfiledEngine:
+        """Loads a graph as the class itself does, with the engine's profiler at work.
+
+        Raises:
+            EngineError: as for the class, or the profiler can't be used.
         """
         ...
 

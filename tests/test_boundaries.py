@@ -23,7 +23,9 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 """Base dependencies that `import latedge` leaves alone too: each is imported on use."""
 
 SDK_FILES: dict[str, frozenset[str]] = {
-    "onnxruntime": frozenset({"runtimes/engines/ort.py"}),
+    "onnxruntime": frozenset(
+        {"runtimes/engines/ort.py", "benchmarks/peers/workers/diffusers_pipelines.py"}
+    ),
     "openvino": frozenset(
         {
             "runtimes/engines/ov.py",
@@ -38,7 +40,10 @@ SDK_FILES: dict[str, frozenset[str]] = {
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/bench/draw_reference.py",
+        "benchmarks/bench/torch_subject.py",
         "benchmarks/interop/draw_diffusers.py",
+        "benchmarks/peers/workers/diffusers_pipelines.py",
         "benchmarks/planted_faults.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.interop.environments import ENVIRONMENTS, REPOSITORY, Environment, prepare
+from benchmarks.environments.environment import REPOSITORY, Environment, prepare
 from benchmarks.interop.folders import Folder, make_ours, make_theirs
 from benchmarks.interop.job import Drawing
 from benchmarks.interop.pictures import (
@@ -31,6 +31,9 @@ from runtimes.errors import LatedgeError
 PSNR_DB = 45.0
 """What float32 pictures must reach against every other float32 picture. OpenVINO GenAI cuts its
 pictures off to 8 bits, which alone leaves 53."""
+
+ENVIRONMENTS = ("optimum-onnx", "optimum-intel", "openvino-genai")
+"""The peers' environments: see `benchmarks.environments`."""
 
 _TORCH = ("diffusers", "transformers", "torch")
 PACKAGES: Mapping[str, tuple[str, ...]] = {

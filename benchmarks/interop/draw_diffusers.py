@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -24,10 +25,17 @@ PIPELINES: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Library → module, class, options of its `from_pretrained`."""
 
 
-def open_pipeline(library: str, folder: str) -> Any:
-    """Opens a folder, with DDIM under the folder's own schedule."""
+def open_pipeline(library: str, folder: str, more: Mapping[str, Any] | None = None) -> Any:
+    """Opens a folder, with DDIM under the folder's own schedule.
+
+    Args:
+        library: a key of `PIPELINES`.
+        folder: the model.
+        more: options of `from_pretrained` that come before those of the table.
+    """
     module, name, options = PIPELINES[library]
-    pipeline = getattr(import_module(module), name).from_pretrained(folder, **options)
+    taken = {**options, **(more or {})}
+    pipeline = getattr(import_module(module), name).from_pretrained(folder, **taken)
     scheduler = import_module("diffusers").DDIMScheduler
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)

@@ -7,12 +7,21 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.interop.job import Job
 
 
-def noise(genai: Any, job: Job) -> Any:
-    """A generator of GenAI that gives the job's latents; DDIM asks for nothing else."""
+def noise(genai: Any, latents: NDArray[np.float32] | None, seed: int = 0) -> Any:
+    """A generator of GenAI that gives the noise to start from; DDIM asks for nothing else.
+
+    Args:
+        genai: the module.
+        latents: the noise; None draws it as torch's generator on the CPU does.
+        seed: of that generator.
+    """
+    from runtimes.noise import Generator
+
     tensor = import_module("openvino").Tensor
 
     class Given(genai.Generator):
@@ -20,10 +29,10 @@ def noise(genai: Any, job: Job) -> Any:
             raise RuntimeError("GenAI asks for single random numbers")
 
         def randn_tensor(self, shape: Any) -> Any:
-            latents = job.read_latents()
-            if list(shape) != list(latents.shape):
+            found = Generator(seed).randn(list(shape)) if latents is None else latents
+            if list(shape) != list(found.shape):
                 raise RuntimeError(f"GenAI asks for noise of shape {list(shape)}")
-            return tensor(latents)
+            return tensor(found)
 
     return Given()
 
@@ -45,7 +54,7 @@ def draw(job: Job) -> None:
         guidance_scale=drawing.guidance_scale,
         height=drawing.height,
         width=drawing.width,
-        generator=noise(genai, job),
+        generator=noise(genai, job.read_latents()),
     )
     job.save(np.array(found.data)[0].astype(np.float32) / np.float32(255))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.interop.environments import Environment
+from benchmarks.environments.environment import Environment
 from exporter.compile import compile
 from exporter.components.text_encoder import PREFIX
 from exporter.export import export

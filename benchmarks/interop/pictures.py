@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.interop.environments import REPOSITORY, Environment
+from benchmarks.environments.environment import REPOSITORY, Environment
 from benchmarks.interop.folders import Folder
 from benchmarks.interop.job import Drawing, Job
 from exporter.progress import Progress

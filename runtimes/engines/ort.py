@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runtimes.engine import Array
+from runtimes.engine import Array, NodeTime
 from runtimes.engines.contract import (
     check_feeds,
     check_files,
@@ -19,6 +19,7 @@ from runtimes.engines.contract import (
     check_threads,
 )
 from runtimes.engines.ort_cache import MODEL_NAME, WEIGHTS_NAME, OrtCache, Source
+from runtimes.engines.ort_profile import OrtProfile
 from runtimes.engines.sdk import first_line, import_sdk
 from runtimes.errors import EngineError, UsageError, unknown_name
 from runtimes.manifest import Graph
@@ -77,7 +78,15 @@ class OrtEngine:
         version: "onnxruntime" and the version of its package.
     """
 
-    def __init__(self, folder: Path, graph: Graph, *, device: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        graph: Graph,
+        *,
+        device: str,
+        threads: int | None,
+        profile: OrtProfile | None = None,
+    ) -> None:
         """Loads a graph; see `runtimes.engine.EngineClass`.
 
         Args:
@@ -86,6 +95,7 @@ class OrtEngine:
             device: a name of `PROVIDERS`; "cuda", "gpu", "tensorrt" and "dml" take a number, as in
                 "cuda:1".
             threads: threads within an operation on the CPU.
+            profile: where ONNX Runtime's profiler writes; None leaves it off.
 
         Raises:
             EngineError: ONNX Runtime or the provider is absent, or loading failed.
@@ -96,7 +106,8 @@ class OrtEngine:
         check_threads(threads)
         sdk = import_onnxruntime(PROVIDERS[name])
         self.version = f"onnxruntime {sdk.__version__}"
-        loader = _Loader(sdk, PROVIDERS[name], number, threads)
+        self._profile = profile
+        loader = _Loader(sdk, PROVIDERS[name], number, threads, profile)
         loader.check_provider(self.device)
         path = check_files(folder, graph)
         self._session: Any = loader.cached(folder, graph) or loader.open(path, graph)
@@ -127,6 +138,34 @@ class OrtEngine:
     def close(self) -> None:
         """Frees the session's memory; calls after it fail."""
         self._session = None
+        if self._profile is not None:
+            self._profile.close()
+
+    @classmethod
+    def profiled(cls, folder: Path, graph: Graph, *, device: str, threads: int | None) -> OrtEngine:
+        """Loads a graph with ONNX Runtime's profiler; see `runtimes.engine.ProfiledClass`.
+
+        Raises:
+            EngineError: as for the class, or there is no folder for temporary files.
+            UsageError: as for the class.
+        """
+        profile = OrtProfile.begin()
+        try:
+            return cls(folder, graph, device=device, threads=threads, profile=profile)
+        except BaseException:
+            profile.close()
+            raise
+
+    def node_times(self) -> list[list[NodeTime]]:
+        """What the nodes took by call; see `runtimes.engine.ProfiledEngine`.
+
+        Raises:
+            EngineError: the engine wasn't made by `profiled`, is closed, or its profile can't be
+                read.
+        """
+        if self._session is None or self._profile is None:
+            raise EngineError(f"{self.graph.file} has no profile: it is closed or wasn't profiled.")
+        return self._profile.end(self._session)
 
 
 def _parse(device: str) -> tuple[str, int]:
@@ -164,6 +203,7 @@ class _Loader:
     provider: Provider
     number: int
     threads: int | None
+    profile: OrtProfile | None
 
     def check_provider(self, device: str) -> None:
         offered = self.sdk.get_available_providers()
@@ -177,7 +217,7 @@ class _Loader:
     def open(self, path: Path, graph: Graph) -> Any:
         """A session of a bundle's own graph."""
         try:
-            session = self._session(path, self._options())
+            session = self._session(path, self._profiled(self._options()))
         except Exception as e:
             raise EngineError(f"{graph.file} can't be loaded: {first_line(e)}") from e
         if self.provider.name not in session.get_providers():
@@ -208,7 +248,7 @@ class _Loader:
             if path is None:
                 return None
             try:
-                return self._session(path, self._options(optimize=False))
+                return self._session(path, self._profiled(self._options(optimize=False)))
             except Exception as e:
                 cache.drop(key, first_line(e))
         return None
@@ -234,6 +274,13 @@ class _Loader:
             names.append(("CPUExecutionProvider", {}))
         # Without enable_fallback=False, a provider that fails is replaced by the CPU, unasked.
         return self.sdk.InferenceSession(str(path), options, providers=names, enable_fallback=False)
+
+    def _profiled(self, options: Any) -> Any:
+        """The options of a session that runs, as against one that saves a model."""
+        if self.profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self.profile.prefix)
+        return options
 
     def _options(self, *, optimize: bool = True) -> Any:
         levels, options = self.sdk.GraphOptimizationLevel, self.sdk.SessionOptions()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtimes.bundle import cache_folder
-from runtimes.engine import Array
+from runtimes.engine import Array, NodeTime
 from runtimes.engines.cache_size import limit_bytes, make_room
 from runtimes.engines.contract import (
     check_feeds,
@@ -45,7 +45,15 @@ class OvEngine:
         version: "openvino" and the version of its package.
     """
 
-    def __init__(self, folder: Path, graph: Graph, *, device: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        graph: Graph,
+        *,
+        device: str,
+        threads: int | None,
+        profile: bool = False,
+    ) -> None:
         """Loads a graph; see `runtimes.engine.EngineClass`.
 
         Args:
@@ -53,6 +61,7 @@ class OvEngine:
             graph: the graph, as its manifest describes it.
             device: of a kind in `DEVICES`, in upper or lower case.
             threads: threads within an operation, where the CPU computes.
+            profile: whether performance counters are kept, for `node_times`.
 
         Raises:
             EngineError: OpenVINO or the device is absent, or loading failed.
@@ -68,7 +77,8 @@ class OvEngine:
         _check_available(self.device, wanted, core.available_devices, release)
         path = check_files(folder, graph)
         _check_ir(path, graph)
-        self._request: Any = _load(core, path, graph, self.device, threads)
+        self._request: Any = _load(core, path, graph, self.device, threads, profile)
+        self._node_times: list[list[NodeTime]] | None = [] if profile else None
         self._lock = threading.Lock()
         model = self._request.get_compiled_model()
         check_names(graph, "inputs", graph.inputs, _names(graph.inputs, model.inputs))
@@ -90,6 +100,8 @@ class OvEngine:
                 raise EngineError(f"{self.graph.file} is closed. Open the bundle again.")
             try:
                 found = self._request.infer(dict(feeds), share_inputs=True, share_outputs=True)
+                if self._node_times is not None:
+                    self._node_times.append(_executed(self._request.profiling_info))
                 # The request's buffers are written again at the next call: what leaves is a copy.
                 return {name: np.array(found[name]) for name in wanted}
             except Exception as e:
@@ -99,6 +111,28 @@ class OvEngine:
         """Frees the model's memory, once a running call is done; calls after it fail."""
         with self._lock:
             self._request = None
+
+    @classmethod
+    def profiled(cls, folder: Path, graph: Graph, *, device: str, threads: int | None) -> OvEngine:
+        """Loads a graph with performance counters; see `runtimes.engine.ProfiledClass`.
+
+        Raises:
+            EngineError: as for the class.
+            UsageError: as for the class.
+        """
+        return cls(folder, graph, device=device, threads=threads, profile=True)
+
+    def node_times(self) -> list[list[NodeTime]]:
+        """What the nodes took by call; see `runtimes.engine.ProfiledEngine`.
+
+        Raises:
+            EngineError: the engine wasn't made by `profiled`, or told its times before.
+        """
+        with self._lock:
+            found, self._node_times = self._node_times, None
+        if found is None:
+            raise EngineError(f"{self.graph.file} has no profile: it ended or wasn't profiled.")
+        return found
 
 
 def device_properties(
@@ -164,18 +198,32 @@ def _check_ir(path: Path, graph: Graph) -> None:
             raise EngineError(f"{graph.file} can't be loaded: it is no OpenVINO IR.")
 
 
-def _load(core: Any, path: Path, graph: Graph, device: str, threads: int | None) -> Any:
+def _load(
+    core: Any, path: Path, graph: Graph, device: str, threads: int | None, profile: bool
+) -> Any:
     cache = _bounded_cache()
+    options: dict[str, str] = {"PERFORMANCE_HINT": "LATENCY"}
+    if profile:
+        options["PERF_COUNT"] = "YES"
     try:
         # On the plugins, so that AUTO, HETERO and MULTI, which stand over them, get it too.
         for name in core.available_devices:
             kind = name.partition(".")[0].lower()
             if kind in DEVICES:
                 core.set_property(name, device_properties(kind, graph.precision, threads, cache))
-        model = core.compile_model(str(path), device.upper(), {"PERFORMANCE_HINT": "LATENCY"})
+        model = core.compile_model(str(path), device.upper(), options)
         return model.create_infer_request()
     except Exception as e:
         raise EngineError(f"{graph.file} can't be loaded on {device}: {first_line(e)}") from e
+
+
+def _executed(nodes: Sequence[Any]) -> list[NodeTime]:
+    """Those that ran; others were folded into them or had nothing to do."""
+    return [
+        NodeTime(node.node_name, node.node_type, node.real_time.total_seconds() * 1000)
+        for node in nodes
+        if node.status == node.Status.EXECUTED
+    ]
 
 
 def _bounded_cache() -> Path | None:

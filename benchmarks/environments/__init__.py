@@ -1,0 +1,1 @@
+"""Virtual environments of other programs, made from whole lists of exact versions."""
