@@ -22,8 +22,8 @@ def mode(values: NDArray[np.float64], independent: int) -> float:
     The density is that of a Gaussian kernel. Its width begins at the values' own spread, where
     there is one hill, and narrows while the top is followed by mean shift (Fukunaga and Hostetler
     1975, "The estimation of the gradient of a density function"), so that it ends on the largest
-    heap and not on the nearest. The last width is twice the spread by the root of the number of independent
-    values: the fewer there are, the more it is like a mean.
+    heap and not on the nearest. The last width is twice the spread by the root of the number of
+    independent values: the fewer there are, the more it is like a mean.
 
     Args:
         values: at least one; their unit is that of `FINEST`.

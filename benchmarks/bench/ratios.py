@@ -4,13 +4,13 @@ The run: sessions, in each a new process for every subject; in a session rounds,
 subjects take turns in alternating order. Three things disturb it, and each has its answer:
 
 - Bursts of other programs' work. A call takes 9 ms, and 17 where the neighbouring core or the cache
-  is taken: the samples come in heaps. A mean follows the tail, and a median jumps from heap to heap.
-  The ratio of a session is where the ratios of *pairs* of calls lie densest (`mode`, on logarithms):
-  most pairs met the same, and a pair that didn't lies apart. On recorded noise of two cores that five
-  programs shared, this was half as uncertain as the median of the pairs (Hodges and Lehmann 1963)
-  and a third to a fifth of the ratio of means.
-- Drift: clocks, temperature, work of others that lasts seconds. A pair's calls are at most two rounds
-  apart, so both met the same machine.
+  is taken: the samples come in heaps. A mean follows the tail, a median jumps from heap to heap.
+  The ratio of a session is where the ratios of *pairs* of calls lie densest (`mode`, of
+  logarithms): most pairs met the same, and a pair that didn't lies apart. On recorded noise of two
+  cores that five programs shared, this was half as uncertain as the median of the pairs (Hodges and
+  Lehmann 1963) and a quarter of the ratio of means.
+- Drift: clocks, temperature, work of others that lasts seconds. A pair's calls are at most two
+  rounds apart, so both met the same machine.
 - What a process keeps for life: where its memory lies, which threads sit where (Mytkowicz et al.
   2009, "Producing wrong data without doing anything obviously wrong!"). More rounds don't average
   that out, new processes do: the session is the unit, as Kalibera and Jones 2013, "Rigorous
