@@ -101,6 +101,7 @@ VERBS = {
     "generate": "runtimes.cli:generate",
     "inspect": "exporter.cli:inspect",
     "synth": "benchmarks.synthetic:command",
+    "report": "benchmarks.report.command:report",
 }
 """Verb of the command line → the function behind it."""
 

@@ -115,7 +115,7 @@ def export(
         for name, item in prepared.items():
             hashes |= journal.step(
                 name,
-                lambda name=name, item=item: _export_component(
+                lambda name=name, item=item: export_component(
                     folder, name, item, plans[name], progress
                 ),
                 dict[str, str],
@@ -194,10 +194,21 @@ def _needed_bytes(plans: Mapping[str, Mapping[str, Planned]]) -> int:
     )
 
 
-def _export_component(
+def export_component(
     folder: Path, name: str, item: Prepared, plan: Mapping[str, Planned], progress: Progress
 ) -> dict[str, str]:
-    """Writes graph, weights and config of a component; returns the hash of its weight file."""
+    """Writes graph, weights and config of a component into a folder of its own.
+
+    Args:
+        folder: of the portable bundle.
+        name: of the component.
+        item: the component.
+        plan: its weights by Diffusers key.
+        progress: called with a line on what it took.
+
+    Returns:
+        The SHA-256 of its weight file, by path in the bundle.
+    """
     start = time.perf_counter()
     model = apply(capture(item.component, item.config), PORTABLE)
     captured = time.perf_counter()

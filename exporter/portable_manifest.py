@@ -83,7 +83,9 @@ def portable_manifest(
             guidance_scale=family.guidance_scale,
             sampler=sampler,
         ),
-        components={name: _entry(name, item, options["dtype"]) for name, item in prepared.items()},
+        components={
+            name: component_entry(name, item, options["dtype"]) for name, item in prepared.items()
+        },
         files=files,
         provenance=Provenance(
             source_sha256=_source_sha256(files),
@@ -111,7 +113,14 @@ def _source_sha256(files: Mapping[str, File]) -> str:
     return digest.hexdigest()
 
 
-def _entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
+def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
+    """A component of a portable bundle as its manifest describes it.
+
+    Args:
+        name: of the component.
+        item: the component.
+        dtype: of its weights: "source" for as the source has them, else a precision.
+    """
     stored = {PRECISIONS[tensor.dtype] for tensor in item.weights.values()}
     precision = dtype if dtype != "source" else stored.pop() if len(stored) == 1 else "mixed"
     component, config = item.component, item.config

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from runtimes.bundle import Bundle
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before numpy and torch are imported: workers that each start a thread per core get in each
@@ -101,3 +105,32 @@ def shapes_bundle(once: Once, shapes_model: Path) -> Path:
     from exporter.export import export
 
     return once("shapes", lambda folder: export(shapes_model, folder, verify="image"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(once: Once) -> Path:
+    """The folder of a CLIP, both encoders, few and narrow, with random weights."""
+    from tests.exporter.clip_folders import write_clip
+
+    return once("tiny-clip", write_clip)
+
+
+@pytest.fixture(scope="session")
+def portable_clip(once: Once, tiny_clip: Path) -> Bundle:
+    """The tiny CLIP in its portable form."""
+    import msgspec
+
+    from exporter.clip import export_clip
+    from exporter.progress import silent
+    from exporter.sources.clip_folder import open_clip_folder
+    from runtimes.bundle import Bundle
+    from runtimes.manifest import Manifest, encode_manifest
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        manifest = export_clip(open_clip_folder(tiny_clip), folder, silent).manifest
+        (folder / "manifest.json").write_bytes(encode_manifest(manifest))
+
+    folder = once("tiny-clip-portable", build)
+    raw = (folder / "manifest.json").read_bytes()
+    return Bundle(folder, msgspec.json.decode(raw, type=Manifest))

@@ -40,6 +40,7 @@ SDK_FILES: dict[str, frozenset[str]] = {
 
 TORCH_FILES = frozenset(
     {
+        "benchmarks/bench/draw_reference.py",
         "benchmarks/bench/torch_subject.py",
         "benchmarks/interop/draw_diffusers.py",
         "benchmarks/peers/workers/diffusers_pipelines.py",

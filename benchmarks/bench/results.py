@@ -252,7 +252,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reference: what made the reference pictures, such as "torch fp32, PATH"; None for none.
-        psnr_db: median over pictures, peak 1; None where all are equal (`equal`) or no reference.
+        psnr_db: median over the pictures that aren't equal, peak 1; None where all are (`equal`)
+            or there is no reference.
         psnr_db_min: of the picture that differs most; None likewise.
         ssim: median structural similarity over pictures (Wang et al. 2004).
         ssim_min: the least.
@@ -261,6 +262,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         clip_score: mean CLIP score over pictures: 100 × cosine of the embeddings, not below 0.
         clip_model: the CLIP folder.
         pictures: the first ones, in the order of `Report.reference_pictures`.
+        notes: what is missing and why, a line each.
     """
 
     reference: str | None = None
@@ -273,6 +275,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     clip_score: float | None = None
     clip_model: str | None = None
     pictures: tuple[Picture, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Energy(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from exporter.components.base import Component
 from runtimes import registry
 
 COMPONENTS: dict[str, str] = {
+    "clip_image": "exporter.components.clip_image:ClipImage",
+    "clip_text": "exporter.components.clip_text:ClipText",
     "text_encoder": "exporter.components.text_encoder:TextEncoder",
     "unet": "exporter.components.unet:UNet",
     "vae_decoder": "exporter.components.vae:VaeDecoder",

@@ -1,0 +1,1 @@
+"""The result of a benchmark as one HTML file that needs no network."""
