@@ -100,6 +100,7 @@ VERBS = {
     "verify": "exporter.cli:verify",
     "generate": "runtimes.cli:generate",
     "inspect": "exporter.cli:inspect",
+    "bench": "benchmarks.bench.command:bench",
     "synth": "benchmarks.synthetic:command",
     "report": "benchmarks.report.command:report",
 }

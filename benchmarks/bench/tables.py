@@ -16,6 +16,12 @@ from benchmarks.bench.columns import (
 )
 from benchmarks.bench.results import Noise, Ratio, Report, Stage, Subject
 
+NODES_IN_TEXT = 3
+"""Of a component's costliest nodes; the other forms have ten."""
+
+UNBOUND_WIDTH = 200
+"""Characters of a line where the output is no terminal."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -26,8 +32,13 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def tables(report: Report) -> list[Table]:
-    """Everything that a report holds, as tables; those without a row are left out."""
+def tables(report: Report, *, nodes: int = 10) -> list[Table]:
+    """Everything that a report holds, as tables; those without a row are left out.
+
+    Args:
+        report: what is shown.
+        nodes: how many of the costliest nodes of a component.
+    """
     found = [
         _subjects(report),
         _stages(report),
@@ -35,7 +46,7 @@ def tables(report: Report) -> list[Table]:
         _sizes(report),
         _batches(report),
         _limits(report),
-        _costliest(report),
+        _costliest(report, nodes),
         _remarks(report),
     ]
     return [table for table in found if table.rows]
@@ -76,21 +87,30 @@ def noise_lines(noise: Noise | None) -> list[str]:
 
 
 def as_text(report: Report) -> None:
-    """Prints a report on stdout, as wide as the terminal."""
+    """Prints a report on stdout; the subjects stand side by side, a line for each figure."""
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = UNBOUND_WIDTH
     for line in heading(report):
         console.print(Text(line))
-    for table in tables(report):
+    first, *others = tables(report, nodes=NODES_IN_TEXT)
+    for table in (transposed(first), *others):
         shown = RichTable(title=table.title, title_justify="left")
         for index, title in enumerate(table.header):
             shown.add_column(Text(title), justify="right" if index else "left", overflow="fold")
         for row in table.rows:
             shown.add_row(*(Text(cell) for cell in row))
         console.print(shown)
+
+
+def transposed(table: Table) -> Table:
+    """Rows become columns."""
+    header, *rows = zip(table.header, *table.rows, strict=True)
+    return Table(table.title, header, rows)
 
 
 def as_markdown(report: Report) -> str:
@@ -187,8 +207,8 @@ def _limits(report: Report) -> Table:
         [
             each.name,
             found.component,
-            f"{found.flops / 1e9:.2f}",
-            f"{found.bytes / 1e6:.1f}",
+            _scaled(found.flops, 1e9, 2),
+            _scaled(found.bytes, 1e6, 1),
             milliseconds(found.time_ms),
             milliseconds(found.compute_ms),
             milliseconds(found.memory_ms),
@@ -202,12 +222,16 @@ def _limits(report: Report) -> Table:
     return Table("Limits of one call", [*header, "of roofline", "note"], rows)
 
 
-def _costliest(report: Report) -> Table:
+def _scaled(value: float | None, unit: float, digits: int) -> str:
+    return ABSENT if value is None else f"{value / unit:.{digits}f}"
+
+
+def _costliest(report: Report, most: int) -> Table:
     rows = [
         [each.name, limit.component, node.name, node.kind, f"{100 * node.share:.1f} %"]
         for each in report.subjects
         for limit in each.limits
-        for node in limit.costliest
+        for node in limit.costliest[:most]
     ]
     return Table("Costliest nodes", ["subject", "component", "node", "kind", "share"], rows)
 

@@ -1,0 +1,129 @@
+"""What is measured apart from the sessions, each in a process of its own.
+
+Cold loads, several pictures at once, other sizes. Each takes the median of a few calls; they say
+how cost grows, not which of two subjects is faster.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.bench.client import Worker, WorkerError
+from benchmarks.bench.entry import Entry, files_of
+from benchmarks.bench.memory import MemorySampler
+from benchmarks.bench.page_cache import drop
+from benchmarks.bench.protocol import Ask, Drawn
+from benchmarks.bench.results import PICTURE, UNET_CALL, VAE_DECODER, Batch, Resolution
+
+Tell = Callable[[str], None]
+
+CALLS = 3
+"""Pictures of which the median is taken, after one that is not counted."""
+
+
+def prepare(entry: Entry) -> int:
+    """Loads and draws nothing: files come into the page cache, engines fill their own caches.
+
+    Returns:
+        The peak of the process tree's memory, bytes.
+
+    Raises:
+        WorkerError: it can't be loaded.
+    """
+    with Worker(entry.program) as worker:
+        sampler = MemorySampler(worker.pid)
+        sampler.start()
+        try:
+            worker.open()
+        finally:
+            found = sampler.stop()
+    return found.peak_rss
+
+
+def cold_load(entry: Entry, cache: Path) -> float | str:
+    """Milliseconds to load a subject whose files the page cache doesn't hold.
+
+    What the engine keeps of it in latedge's cache is dropped as well. The interpreter's and the
+    libraries' files stay where they are.
+
+    Args:
+        entry: the subject.
+        cache: latedge's cache folder.
+
+    Returns:
+        The milliseconds, or why they can't be had.
+
+    Raises:
+        WorkerError: it can't be loaded.
+    """
+    kept = files_of(cache) if cache.is_dir() else ()
+    with Worker(entry.program) as worker:
+        gone = drop((*entry.files, *kept))
+        if gone is None:
+            return "no cold load: this system doesn't drop files from its cache"
+        if not gone:
+            return "no cold load: pages of the files stayed in the system's cache"
+        return worker.open().load_ms
+
+
+def measure_batches(entry: Entry, ask: Ask, sizes: Sequence[int], tell: Tell) -> list[Batch]:
+    """Throughput by how many pictures are made at once."""
+    found: list[Batch] = []
+    for size in sizes:
+        tell(f"{entry.name}: {size} at once")
+        try:
+            drawn, peak = _calls(entry, replace(ask, count=size))
+        except WorkerError as e:
+            found.append(Batch(size=size, error=str(e)))
+            continue
+        batch_ms = statistics.median(sum(each.stages[PICTURE]) for each in drawn)
+        rate = size / batch_ms * 1000
+        found.append(Batch(size=size, pictures_per_s=rate, batch_ms=batch_ms, peak_rss=peak))
+    return found
+
+
+def measure_resolutions(
+    entry: Entry, ask: Ask, sizes: Sequence[tuple[int, int]], tell: Tell
+) -> list[Resolution]:
+    """Time and memory by the size of the picture: (height, width)."""
+    found: list[Resolution] = []
+    for height, width in sizes:
+        tell(f"{entry.name}: {width}×{height}")
+        try:
+            drawn, peak = _calls(entry, replace(ask, height=height, width=width))
+        except WorkerError as e:
+            found.append(Resolution(height=height, width=width, error=str(e)))
+            continue
+        found.append(
+            Resolution(
+                height=height,
+                width=width,
+                unet_call_ms=_median(drawn, UNET_CALL),
+                vae_decoder_ms=_median(drawn, VAE_DECODER),
+                picture_ms=_median(drawn, PICTURE),
+                peak_rss=peak,
+            )
+        )
+    return found
+
+
+def _calls(entry: Entry, ask: Ask) -> tuple[list[Drawn], int]:
+    """Draws in a new process; gives what was timed, and the peak while drawing, loading aside."""
+    with Worker(entry.program) as worker:
+        worker.open()
+        sampler = MemorySampler(worker.pid)
+        sampler.start()
+        try:
+            worker.draw(ask)
+            drawn = [worker.draw(ask) for _ in range(CALLS)]
+        finally:
+            memory = sampler.stop()
+    return drawn, memory.peak_rss
+
+
+def _median(drawn: Sequence[Drawn], stage: str) -> float | None:
+    values = [value for each in drawn for value in each.stages.get(stage, ())]
+    return statistics.median(values) if values else None
