@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.bench.client import Program
 from benchmarks.bench.protocol import Ask
 from benchmarks.bench.ratios import paired_ratios
-from benchmarks.bench.results import PICTURE, UNET_CALL, Ratio, Stage
+from benchmarks.bench.results import PICTURE, UNET_CALL, Noise, Ratio, Stage
 from benchmarks.bench.statistics import stage
 from benchmarks.trials.slowed import register, slowed_bundle
 from benchmarks.trials.turns import Samples, bundle_program, take_turns
@@ -32,10 +32,12 @@ class Session(msgspec.Struct, frozen=True):
     Attributes:
         load: the machine's one-minute load average at its end.
         samples: milliseconds by subject and stage.
+        noise: how steady the machine was.
     """
 
     load: float
     samples: Samples
+    noise: Noise | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def run_session(programs: dict[str, Program], ask: Ask, rounds: int, number: int
     """Measures one session.
 
     Raises:
-        WorkerError: a subject failed.
+        LatedgeError: a subject failed.
     """
-    samples = take_turns(programs, ask, rounds, number)
-    return Session(os.getloadavg()[0], samples)
+    samples, noise = take_turns(programs, ask, rounds, number)
+    return Session(os.getloadavg()[0], samples, noise)
 
 
 def read_sessions(path: Path) -> list[Session]:
