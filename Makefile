@@ -10,7 +10,8 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format schema interop peers wheel smoke-aarch64 hooks clean
+.PHONY: help install demo test test-report lint format schema interop peers wheel smoke-aarch64
+.PHONY: hooks clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -33,6 +34,9 @@ demo: $(INSTALLED) ## A small trained model, exported, compiled and drawn by bot
 
 test: lint ## Linters, types and tests, as CI runs them.
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+test-report: $(INSTALLED) ## The report's page in a headless chromium, which must be installed.
+	$(BIN)/python -m pytest -n 0 -m browser tests/benchmarks/report
 
 lint: $(INSTALLED) ## Linters and types alone.
 	$(BIN)/ruff check

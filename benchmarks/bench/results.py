@@ -547,7 +547,7 @@ def read(path: Path) -> Report:
     try:
         _check_header(path, msgspec.json.decode(raw, type=_Header))
         return msgspec.json.decode(raw, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ResultError(f"{path} is not a result of `latedge bench`: {e}.") from e
 
 

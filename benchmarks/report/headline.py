@@ -21,7 +21,7 @@ from benchmarks.report.formats import (
     unit_for,
 )
 from benchmarks.report.markup import Html, element, join, text
-from benchmarks.report.names import component_title, components_of
+from benchmarks.report.names import class_title, component_title, components_of
 from benchmarks.report.section import Section
 from benchmarks.report.tables import scrolling
 

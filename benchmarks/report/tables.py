@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.report.formats import ABSENT
-from benchmarks.report.markup import Html, element, join, short
+from benchmarks.report.markup import Html, element, join, short, text
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Html:
@@ -30,7 +30,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> H
 def facts(caption: str, rows: Sequence[tuple[str, str]]) -> Html:
     """A table of names and what belongs to them; a row without is left out."""
     body = [
-        element("tr", element("th", name, scope="row"), element("td", value))
+        element("tr", element("th", text(name), scope="row"), element("td", value))
         for name, value in rows
         if value != ABSENT
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 
+import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -62,6 +63,65 @@ def sample() -> Report:
         peaks=PEAKS,
         noise=_noise(),
         reference_pictures=tuple(_picture(i, 0) for i in range(len(PROMPTS))),
+    )
+
+
+HOSTILE = (
+    "</script></style><script>document.title='taken'</script><!--<script> \"onerror=x' & `${1}` "
+    "<img src=http://example.invalid/x onerror=alert(1)>%{y}<br><a href='http://example.invalid'> "
+    "\u2028\u202e\x00\x07\x9b العربية 日本語 🎨"
+)
+LONG = "0123456789" * 1000
+
+
+def hostile() -> Report:
+    """The sample with texts that try to become markup, code or a broken layout."""
+    base, other, crashed = sample().subjects
+    replace = msgspec.structs.replace
+    asked = replace(_settings(), prompt=HOSTILE + LONG, negative_prompt=HOSTILE, sampler=HOSTILE)
+    quality = other.quality
+    assert quality is not None
+    pictures = tuple(replace(p, prompt=HOSTILE + LONG) for p in quality.pictures)
+    limit = replace(
+        other.limits[1],
+        component=HOSTILE,
+        feeds={HOSTILE: (1,)},
+        note=HOSTILE,
+        costliest=(replace(other.limits[1].costliest[0], name=HOSTILE + LONG, kind=HOSTILE),),
+        by_kind=(replace(other.limits[1].by_kind[0], kind=HOSTILE),),
+    )
+    named = replace(
+        other,
+        name=HOSTILE,
+        engine=HOSTILE,
+        device=HOSTILE,
+        path=HOSTILE,
+        settings=asked,
+        stages={**other.stages, HOSTILE: other.stages[results.PICTURE]},
+        limits=(limit,),
+        quality=replace(
+            quality,
+            reference=HOSTILE,
+            clip_model=LONG,
+            pictures=pictures,
+            accuracy={HOSTILE: quality.accuracy["pair"]},
+        ),
+        batches=(Batch(size=1, pictures_per_s=1.0), Batch(size=2, error=HOSTILE)),
+        notes=(HOSTILE, LONG),
+    )
+    ratio = replace(sample().ratios[0], subject=HOSTILE, stage=HOSTILE)
+    noise = replace(_noise(), reasons=(HOSTILE, LONG))
+    machine = replace(_machine(), processor=HOSTILE, packages={HOSTILE: HOSTILE, LONG: LONG})
+    return replace(
+        sample(),
+        date=HOSTILE,
+        command=HOSTILE + LONG,
+        version=HOSTILE,
+        subjects=(base, named, replace(crashed, name=LONG, error=HOSTILE + LONG)),
+        ratios=(ratio,),
+        noise=noise,
+        machine=machine,
+        reference_pictures=pictures,
     )
 
 
