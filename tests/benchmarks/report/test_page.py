@@ -186,6 +186,7 @@ def test_errors_and_notes_are_told() -> None:
         "vae_decoder: one node has no shape: left out.",
         "energy: this engine ran where no counter was open.",
         "vae_decoder: one node has no shape: left out.",
+        "clip: two prompts were cut.",
         "memory: the process ended before it was sampled.",
     ]
 
