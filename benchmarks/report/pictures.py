@@ -123,7 +123,7 @@ def _differing(name: str, found: Pixels, reference: Pixels) -> list[Html]:
     difference = np.abs(found.astype(np.int16) - reference)
     amplified = np.minimum(difference * GAIN, 255).astype(np.uint8)
     most = int(difference.max(initial=0))
-    told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "equal to the reference"
+    told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "no difference in 8 bits"
     alternative = f"{short(name, 60)}: difference from the reference, ×{GAIN}"
     image = _image(_png(amplified), amplified, alternative)
     return [image, element("p", told, class_="note")]
