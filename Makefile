@@ -10,7 +10,8 @@ INSTALLED := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-report lint format schema interop wheel smoke-aarch64 hooks clean
+.PHONY: help install demo test test-report lint format schema interop peers wheel smoke-aarch64
+.PHONY: hooks clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -52,6 +53,10 @@ schema: $(INSTALLED) ## Writes schema/latedge.schema.json anew from the manifest
 # The peers get environments of their own in build/interop, 3.5 GB; about 10 minutes with them.
 interop: $(INSTALLED) ## Folders of latedge and of its peers, opened by each other.
 	$(BIN)/python -m benchmarks.interop
+
+# Environments in build/peers, 7 GB, models and exports of 15 GB; the better part of an hour.
+peers: $(INSTALLED) ## latedge beside diffusers, Optimum, OpenVINO GenAI and stable-diffusion.cpp.
+	$(BIN)/python -m benchmarks.peers
 
 wheel: $(INSTALLED) ## dist/*.whl, which must run on every system.
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .

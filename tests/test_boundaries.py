@@ -32,16 +32,20 @@ SDK_FILES: dict[str, frozenset[str]] = {
             "exporter/targets/ov.py",
             "exporter/targets/genai.py",
             "exporter/probes/ov.py",
+            "benchmarks/bench/limits/ov_graph.py",
             "benchmarks/interop/draw_genai.py",
         }
     ),
 }
-"""SDK → its engine, target and probe files, which alone import it, and what runs a peer on it."""
+"""SDK → its engine, target and probe files, which alone import it, what counts its graphs, and what
+runs a peer on it."""
 
 TORCH_FILES = frozenset(
     {
         "benchmarks/bench/draw_reference.py",
         "benchmarks/bench/torch_subject.py",
+        "benchmarks/bench/limits/onnx_graph.py",
+        "benchmarks/bench/limits/onnx_sizes.py",
         "benchmarks/interop/draw_diffusers.py",
         "benchmarks/peers/workers/diffusers_pipelines.py",
         "benchmarks/planted_faults.py",
@@ -60,7 +64,8 @@ TORCH_FILES = frozenset(
         "benchmarks/synthetic/networks.py",
     }
 )
-"""Outside exporter/, the files that import torch & co: training, references, altered graphs."""
+"""Outside exporter/, the files that import torch & co: training, references, altered graphs, and
+what reads ONNX graphs, with onnx alone."""
 
 FORBIDDEN_PACKAGES: dict[str, frozenset[str]] = {
     "runtimes": frozenset({"exporter", "benchmarks", "latedge", "tests", "scripts"}),

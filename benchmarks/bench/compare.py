@@ -87,7 +87,7 @@ def compare(old: Report, new: Report, fail_over: float, *, different: bool = Fal
     if unlike and not different:
         raise UsageError(
             f"the two results can't be compared: {'; '.join(unlike)}. Measure both alike, or add "
-            "--different to compare them all the same."
+            "--different-models to compare them all the same."
         )
     before = {subject.name: subject for subject in old.subjects}
     shared = [subject for subject in new.subjects if subject.name in before]

@@ -1,17 +1,19 @@
-"""One session of bundles that take turns, and nothing else of `latedge bench`."""
+"""A session of `latedge bench`, of subjects that find one more folder of packages."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.bench.client import REPOSITORY, Program, Worker
+from benchmarks.bench.client import REPOSITORY, Program
+from benchmarks.bench.entry import Entry
+from benchmarks.bench.noise import NoiseWatch
 from benchmarks.bench.protocol import Ask
-from benchmarks.bench.results import FIRST_CALL, LOAD, PICTURE
+from benchmarks.bench.results import Noise, Plan
+from benchmarks.bench.sessions import Watch, run_sessions
+from runtimes.errors import LatedgeError
 
 Samples = dict[str, dict[str, list[float]]]
 """Milliseconds by subject and stage."""
@@ -26,33 +28,42 @@ def bundle_program(bundle: Path, threads: int | None, packages: Path) -> Program
     return Program(command, {"PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(packages)))})
 
 
-def take_turns(programs: Mapping[str, Program], ask: Ask, rounds: int, number: int) -> Samples:
-    """A session as `latedge bench` makes it.
+def take_turns(
+    programs: Mapping[str, Program], ask: Ask, rounds: int, number: int
+) -> tuple[Samples, Noise]:
+    """One session, with a new process for each subject.
 
     Args:
         programs: workers by subject.
         ask: the picture that each draws in each round.
         rounds: how many.
         number: of the session; odd ones begin with the last subject.
+
+    Returns:
+        The samples, and how steady the machine was.
+
+    Raises:
+        LatedgeError: a subject failed.
     """
-    found: dict[str, defaultdict[str, list[float]]] = {name: defaultdict(list) for name in programs}
-    with ExitStack() as stack:
-        workers: dict[str, Worker] = {}
-        for name in _order(programs, number):
-            workers[name] = stack.enter_context(Worker(programs[name]))
-            found[name][LOAD].append(workers[name].open().load_ms)
-        for name, worker in workers.items():
-            found[name][FIRST_CALL] += worker.draw(ask).stages[PICTURE]
-            for _ in range(WARMUP - 1):
-                worker.draw(ask)
-        for turn in range(rounds):
-            for name in _order(programs, number + turn):
-                for stage, values in workers[name].draw(ask).stages.items():
-                    found[name][stage] += values
-    return {name: dict(stages) for name, stages in found.items()}
+    entries = [Entry(name, each, "latedge", REPOSITORY, ()) for name, each in programs.items()]
+    pids: set[int] = set()
+    noise = NoiseWatch()
+    noise.start(lambda: pids)
 
+    def tick(running: set[int]) -> None:
+        pids.clear()
+        pids.update(running)
+        noise.tick()
 
-def _order(programs: Mapping[str, Program], number: int) -> list[str]:
-    """Forwards and backwards in turn."""
-    names = list(programs)
-    return names if number % 2 == 0 else names[::-1]
+    plan = Plan(sessions=1, rounds=rounds, warmup=WARMUP)
+    watch = Watch(tell=lambda what: None, tick=tick)
+    order = entries if number % 2 == 0 else entries[::-1]
+    measured = run_sessions(order, plan, ask, watch)
+    for each in measured:
+        if each.error is not None:
+            raise LatedgeError(f"{each.entry.name}: {each.error}")
+    samples = {
+        each.entry.name: {stage: kept[0] for stage, kept in each.samples.items()}
+        for each in measured
+    }
+    return samples, noise.finish()

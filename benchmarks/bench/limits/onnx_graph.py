@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.checker
 import onnx.inliner
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
@@ -181,12 +184,12 @@ class _Reader:
         return self._tensors[name]
 
     def _value(self, name: str) -> Array | None:
-        if name not in self._values and name in self._initializers:
-            tensor = self._initializers[name]
-            if self._tensors[name].size > MAX_KNOWN or tensor.data_type in _TEXTS:
-                return None
-            if not _is_shape_like(tensor):
-                return None
+        """What is known of a value; it is read from its file where sizes may depend on it."""
+        tensor = self._initializers.get(name)
+        if name in self._values or tensor is None or not _is_shape_like(tensor):
+            return self._values.get(name)
+        # Where it can't be read it stays unknown, which is told if a size depends on it.
+        with contextlib.suppress(OSError, ValueError, onnx.checker.ValidationError):
             self._values[name] = numpy_helper.to_array(tensor, base_dir=str(self._folder))
         return self._values.get(name)
 
@@ -197,8 +200,9 @@ _FEW = 16
 
 
 def _is_shape_like(tensor: TensorProto) -> bool:
-    """Whether sizes may be computed with it: whole numbers, or few of them, such as scales."""
-    return not _kind(tensor.data_type)[1] or int(np.prod(tensor.dims)) <= _FEW
+    """Whether sizes may be computed with it: whole numbers, or few others, such as scales."""
+    _, is_float = _kind(tensor.data_type)
+    return math.prod(tensor.dims) <= (_FEW if is_float else MAX_KNOWN)
 
 
 def _domain(item: onnx.NodeProto | onnx.OperatorSetIdProto) -> str:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.checker
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError
 
 from benchmarks.bench.limits.graph import CountError, Shape
 
@@ -91,7 +93,7 @@ def _by_onnx(
             opset_imports=[helper.make_opsetid(*item) for item in opsets.items()],
             ir_version=_IR_VERSION,
         )
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as e:
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, InferenceError) as e:
         raise CountError(f"{_called(node)} doesn't fit its inputs: {_line(e)}") from e
     typed = ((name, _concrete(proto)) for name, proto in found.items())
     return {name: item for name, item in typed if item is not None}

@@ -114,7 +114,7 @@ def _counted(bundle: Bundle, component: str, calls: Calls) -> tuple[Count | None
     try:
         found = count(bundle.path / bundle.graph(component).file, calls.shapes)
     except LatedgeError as e:
-        return None, f"not counted: {e}"
+        return None, f"not counted: {_clause(e)}"
     return found, found.note
 
 
@@ -128,8 +128,13 @@ def _costliest(
             bundle, component, calls.feeds, place.device, place.threads, PROFILED_CALLS
         )
     except LatedgeError as e:
-        return (), f"no costliest nodes: {e}"
+        return (), f"no costliest nodes: {_clause(e)}"
     return found, None
+
+
+def _clause(error: LatedgeError) -> str:
+    """A message as a part of a note."""
+    return str(error).removesuffix(".")
 
 
 def _peak_ms(counted: Count | None, peaks: Peaks | None) -> tuple[float | None, float | None]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec import structs
 
-from benchmarks.bench.noise import NoiseWatch, Probes, judge
 from benchmarks.bench.fixed_calculation import ReferenceTime
+from benchmarks.bench.noise import NoiseWatch, Probes, judge
 from benchmarks.bench.results import Noise, Summary
 from benchmarks.bench.sensors import Sensors
 from benchmarks.bench.system_load import ProcessorTime

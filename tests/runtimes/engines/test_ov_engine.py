@@ -268,3 +268,27 @@ def test_a_bf16_bundle_leaves_the_cpu_its_own_precision(bundle: tuple[Path, Grap
         # Sums of 37 products of numbers up to 4, each rounded to 8 bits at the worst.
         difference = array.astype(np.float64) - MODEL(feeds())[name].astype(np.float64)
         np.testing.assert_allclose(difference, 0, rtol=0, atol=0.3, err_msg=name)
+
+
+def test_each_call_of_a_profiled_engine_is_told(bundle: tuple[Path, Graph]) -> None:
+    engine = OvEngine.profiled(*bundle, device="cpu", threads=1)
+    plain = OvEngine(*bundle, device="cpu", threads=1)
+    found = [engine(feeds()) for _ in range(3)][-1]
+    for name, array in plain(feeds()).items():
+        np.testing.assert_array_equal(found[name], array)
+    times = engine.node_times()
+    assert len(times) == 3
+    for call in times:
+        assert "Convolution" in {node.kind for node in call}
+        assert all(node.name and node.time_ms >= 0 for node in call)
+
+
+def test_an_engine_without_a_profile(bundle: tuple[Path, Graph]) -> None:
+    error = r"has no profile: it ended or wasn't profiled\.$"
+    engine = OvEngine(*bundle, device="cpu", threads=1)
+    with pytest.raises(EngineError, match=error):
+        engine.node_times()
+    profiled = OvEngine.profiled(*bundle, device="cpu", threads=1)
+    assert profiled.node_times() == []
+    with pytest.raises(EngineError, match=error):
+        profiled.node_times()

@@ -1,0 +1,1 @@
+"""Other programs on the same model, measured as latedge is: `python -m benchmarks.peers`."""

@@ -1,0 +1,7 @@
+"""`python -m benchmarks.peers`."""
+
+import sys
+
+from benchmarks.peers.command import main
+
+raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""`make peers`: every program on the same model, one after the other; a table and a JSON file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.bench.results import Plan, Report, Settings, encode
+from benchmarks.environments.environment import REPOSITORY
+from benchmarks.peers.model import open_model
+from benchmarks.peers.preparing import Workshop, all_cores
+from benchmarks.peers.subjects import PEERS, Peer
+from benchmarks.synthetic import MODELS
+from runtimes.checks import check_count
+from runtimes.errors import UsageError, unknown_name
+
+WORK = REPOSITORY / "build" / "peers"
+OUTPUT = REPOSITORY / "benchmarks" / "results" / "peers.json"
+SAMPLER = "ddim"
+"""The one that all peers have, or nearly."""
+
+MOST = 1000
+MOST_SECONDS = 1_000_000
+
+
+def peers(
+    model: Annotated[
+        str,
+        typer.Option(
+            help=f"shapes, a synthetic model ({', '.join(MODELS)}), or a Diffusers folder."
+        ),
+    ] = "sd15",
+    steps: Annotated[int, typer.Option(help="Steps of a picture.")] = 2,
+    sessions: Annotated[int, typer.Option(help="Processes of each program.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Pictures of a session, after the first.")] = 2,
+    threads: Annotated[
+        int | None, typer.Option(help="Within an operation; all cores by default.")
+    ] = None,
+    prompt: Annotated[str, typer.Option()] = "a photograph of an astronaut riding a horse",
+    negative: Annotated[str, typer.Option()] = "blurry",
+    guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 7.5,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 11,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this row alone; may be given several times.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option(help="Compare each program's picture with the first one's.")
+    ] = True,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds of one installation, export or measuring process.")
+    ] = 3600.0,
+    work: Annotated[Path, typer.Option(help="Folder for environments, models, exports.")] = WORK,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = OUTPUT,
+) -> None:
+    """Measure latedge, diffusers, Optimum, OpenVINO GenAI and stable-diffusion.cpp on one model."""
+    rows = chosen(only or ())
+    plan = Plan(
+        sessions=check_count("--sessions", sessions, MOST),
+        rounds=check_count("--rounds", rounds, MOST),
+        warmup=1,
+        interleaved=False,
+    )
+    check_count("--steps", steps, MOST)
+    cores = all_cores() if threads is None else check_count("--threads", threads, MOST)
+    if not 0 < timeout <= MOST_SECONDS:
+        raise UsageError(f"--timeout must be above 0 and at most {MOST_SECONDS}, not {timeout:g}.")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder; --output names the JSON file.")
+    # After the checks: these need the extras bench, export and synth.
+    from benchmarks.bench.tables import as_markdown
+    from benchmarks.peers.measuring import Benchmark
+
+    work = work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    found = open_model(model, work / "models", _tell)
+    settings = Settings(
+        prompt=prompt,
+        negative_prompt=negative,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        sampler=SAMPLER,
+        seed=seed,
+        height=found.height,
+        width=found.width,
+    )
+    workshop = Workshop(found, work, cores, timeout, _tell)
+    shutil.rmtree(workshop.cache, ignore_errors=True)
+    os.environ["LATEDGE_CACHE"] = str(workshop.cache)
+    command = shlex.join(
+        ["python", "-m", "benchmarks.peers", *_typed(model, steps, sessions, rounds)]
+    )
+    report = Benchmark(rows, workshop, settings, plan, pictures, command).report()
+    write(report, output)
+    print(as_markdown(report))
+    if any(subject.error for subject in report.subjects):
+        raise typer.Exit(1)
+
+
+def chosen(names: Sequence[str]) -> tuple[Peer, ...]:
+    """The rows of these names, all of them for none.
+
+    Raises:
+        UsageError: there is no such row.
+    """
+    known = {peer.name: peer for peer in PEERS}
+    for name in names:
+        if name not in known:
+            raise unknown_name("row", name, known)
+    return tuple(peer for peer in PEERS if not names or peer.name in names)
+
+
+def write(report: Report, output: Path) -> None:
+    """Writes the JSON file, which appears whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        partial.write_bytes(encode(report))
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _typed(model: str, steps: int, sessions: int, rounds: int) -> list[str]:
+    return [
+        *("--model", model if model in ("shapes", *MODELS) else Path(model).name),
+        *("--steps", str(steps), "--sessions", str(sessions), "--rounds", str(rounds)),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line; gives 0 done, 1 a row failed or all did, 2 wrong usage."""
+    from runtimes.clean_exit import exits_cleanly, run
+
+    def build() -> typer.Typer:
+        app = typer.Typer(add_completion=False)
+        app.command()(exits_cleanly(peers))
+        return app
+
+    return run(build, arguments, name="python -m benchmarks.peers")
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
