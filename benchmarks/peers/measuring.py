@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.bench.client import REPOSITORY
 from benchmarks.bench.entry import ask_of
 from benchmarks.bench.results import Plan, Quality, Report, Settings, Subject
 from benchmarks.bench.rows import Options
@@ -106,7 +107,7 @@ class Benchmark:
         return found
 
     def _told(self, peer: Peer, error: LatedgeError) -> str:
-        line = " ".join(explain(str(error), self.workshop.timeout_s).split())[:_MOST_CHARACTERS]
+        line = self._shown(explain(str(error), self.workshop.timeout_s))[:_MOST_CHARACTERS]
         self.workshop.progress(f"{peer.name}: {line}")
         return line
 
@@ -129,7 +130,7 @@ class Benchmark:
                 error=error,
             )
         elif measured.error is not None:
-            told = explain(measured.error, self.workshop.timeout_s)
+            told = self._shown(explain(measured.error, self.workshop.timeout_s))
             measured = msgspec.structs.replace(measured, error=told)
         return msgspec.structs.replace(
             measured,
@@ -144,7 +145,8 @@ class Benchmark:
             ),
         )
 
-    def _shown(self, path: str) -> str:
-        """A path without the part that is this machine's alone."""
-        base = str(self.workshop.work)
-        return path.removeprefix(base).lstrip("/") if path.startswith(base) else path
+    def _shown(self, text: str) -> str:
+        """A line without the parts of paths that are this machine's alone."""
+        for folder in (self.workshop.work, REPOSITORY, self.workshop.model.folder.parent):
+            text = text.replace(f"{folder}/", "")
+        return " ".join(text.split())

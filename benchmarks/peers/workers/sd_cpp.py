@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import re
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -24,10 +26,19 @@ _DECODING = re.compile(r"decoding \d+ latents")
 _DECODED = re.compile(r"decode_first_stage completed")
 
 
+ERROR = 3
+"""The library's level of an error's line."""
+
+
 class LogClock:
-    """Makes stages of progress reports and log lines, by the time at which they come."""
+    """Makes stages of progress reports and log lines, by the time at which they come.
+
+    Attributes:
+        failure: the first line of an error, which says why; None before there is one.
+    """
 
     def __init__(self) -> None:
+        self.failure: str | None = None
         self._stages: dict[str, list[float]] = {}
         self._step_s = self._decoding_s = 0.0
 
@@ -38,10 +49,12 @@ class LogClock:
             self._add("unet_call", now - self._step_s)
         self._step_s = now
 
-    def line(self, text: str) -> None:
+    def line(self, level: int, text: str) -> None:
         """Takes a line of the log."""
         now = time.perf_counter()
-        if found := _ENCODED.search(text):
+        if level >= ERROR and self.failure is None:
+            self.failure = text.strip()
+        elif found := _ENCODED.search(text):
             # In hundredths of a second: it doesn't say when it begins.
             self._add("text_encoder", float(found[1]))
         elif _DECODING.search(text):
@@ -78,14 +91,15 @@ class StableDiffusionCpp:
         library: Any = import_module("stable_diffusion_cpp")
 
         def line(level: int, text: bytes, data: Any) -> None:
-            del level, data
-            self._clock.line(text.decode("utf-8", errors="replace"))
+            del data
+            self._clock.line(level, text.decode("utf-8", errors="replace"))
 
         self._callback = library.sd_log_callback(line)  # as long as the library may call it
-        self._model = library.StableDiffusion(
-            model_path=self._file, n_threads=self._threads, rng_type="cpu", verbose=False
-        )
         library.sd_set_log_callback(self._callback, ctypes.c_void_p(0))
+        with self._telling():
+            self._model = library.StableDiffusion(
+                model_path=self._file, n_threads=self._threads, rng_type="cpu", verbose=False
+            )
         packages = versions("stable-diffusion-cpp-python")
         return Opened(
             engine=engine_of(packages),
@@ -108,22 +122,33 @@ class StableDiffusionCpp:
 
         self._clock.take()
         start = time.perf_counter()
-        images = self._model.generate_image(
-            prompt=ask.prompt,
-            negative_prompt=ask.negative_prompt,
-            width=ask.width,
-            height=ask.height,
-            cfg_scale=ask.guidance_scale,
-            sample_method=SAMPLERS[ask.sampler],
-            sample_steps=ask.num_inference_steps,
-            seed=ask.seed,
-            batch_count=ask.count,
-            progress_callback=progress,
-        )
+        with self._telling():
+            images = self._model.generate_image(
+                prompt=ask.prompt,
+                negative_prompt=ask.negative_prompt,
+                width=ask.width,
+                height=ask.height,
+                cfg_scale=ask.guidance_scale,
+                sample_method=SAMPLERS[ask.sampler],
+                sample_steps=ask.num_inference_steps,
+                seed=ask.seed,
+                batch_count=ask.count,
+                progress_callback=progress,
+            )
         picture_ms = (time.perf_counter() - start) * 1000
         if ask.picture is not None:
             np.save(ask.picture, np.stack([_unit(image) for image in images]))
         return Drawn({**self._clock.take(), "picture": [picture_ms]})
+
+    @contextmanager
+    def _telling(self) -> Generator[None]:
+        """Puts what the library logged in the place of its Python package's error."""
+        try:
+            yield
+        except Exception as e:
+            if self._clock.failure is None:
+                raise
+            raise RuntimeError(self._clock.failure) from e
 
 
 def _unit(image: Any) -> Any:

@@ -50,8 +50,10 @@ class FakeWorkshop(Workshop):
 
     def ready(self, peer: Peer) -> Ready:
         if peer.name == "unexported":
-            raise LatedgeError("optimum-cli failed: ValueError: no\nand more")
-        words = (sys.executable, "-m", "benchmarks.peers.limited", f"{self.timeout_s:g}")
+            log = self.work / "environments" / "x.log"
+            raise LatedgeError(f"optimum-cli failed: ValueError: no\nand more (all of it: {log})")
+        seconds = "1" if peer.name == "slow" else "60"
+        words = (sys.executable, "-m", "benchmarks.peers.limited", seconds)
         module = "tests.benchmarks.peers.drawing_worker"
         program = Program((*words, module, *ROWS[peer.name]))
         entry = Entry(peer.name, program, peer.program, WORKER, (WORKER,))
@@ -66,7 +68,7 @@ def peer(name: str) -> Peer:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     work = tmp_path_factory.mktemp("work")
     model = open_model("shapes", work, print)
-    workshop = FakeWorkshop(model, work, 1, 5, lambda line: None)
+    workshop = FakeWorkshop(model, work, 1, 60, lambda line: None)
     rows = [peer(name) for name in (*ROWS, "unexported")]
     rows.append(replace(peer("first"), name="other noise", noise=False))
     ROWS["other noise"] = ("level=0.1",)
@@ -80,13 +82,16 @@ def test_failures_are_rows_and_the_rest_goes_on(report: Report) -> None:
     errors = {name: row.error for name, row in rows.items() if row.error}
     assert errors.keys() == {"refuses", "slow", "small", "bad", "unexported"}
     assert errors["refuses"] == "ValueError: no such folder"
-    assert errors["slow"].startswith("it took longer than 5 s (--timeout)")
+    assert errors["slow"].startswith("it took longer than 60 s (--timeout)")
     assert errors["small"] == "its picture has shape [1, 4, 4, 3], not [1, 8, 8, 3]"
     assert errors["bad"] == "its picture holds NaN or infinite values"
-    assert errors["unexported"] == "optimum-cli failed: ValueError: no and more"
+    assert errors["unexported"] == (
+        "optimum-cli failed: ValueError: no and more (all of it: environments/x.log)"
+    )
     for name in ("first", "close", "equal", "other noise"):
         assert len(rows[name].stages[PICTURE].sessions[0]) == 2
         assert rows[name].memory is not None
+    assert rows["first"].path == "tests/benchmarks/peers/drawing_worker.py"
     assert rows["refuses"].build == Build(seconds=3.0, peak_rss=4, installed=5)
     assert rows["unexported"].build is None
     assert rows["close"].notes[0] == "note of close"
@@ -173,3 +178,12 @@ def test_wrong_usage_comes_before_work(
     monkeypatch.setenv("LATEDGE_CACHE", "put back afterwards")
     assert command.main([*given, "--work", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_report_of_failures_alone(tmp_path: Path) -> None:
+    workshop = FakeWorkshop(open_model("shapes", tmp_path, print), tmp_path, 1, 60, print)
+    plan = Plan(sessions=1, rounds=1, warmup=1, interleaved=False)
+    rows = [peer("refuses"), peer("unexported")]
+    report = Benchmark(rows, workshop, SETTINGS, plan, True, "peers").report()
+    assert [bool(subject.error) for subject in report.subjects] == [True, True]
+    assert report.ratios == ()

@@ -74,6 +74,18 @@ def test_its_reports_are_the_stages(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[0, 0, 0], [0.2, 0.4, 1.0], atol=1e-6)
 
 
+def test_its_own_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: FakeModel, **given: Any) -> None:
+        FakeModel.log(1, b"loading", None)
+        FakeModel.log(3, b"[ERROR] wrong shape\n", None)
+        FakeModel.log(3, b"[ERROR] and so no model\n", None)
+        raise ValueError("NULL pointer access")
+
+    monkeypatch.setattr(FakeModel, "__init__", fail)
+    with pytest.raises(RuntimeError, match=r"^\[ERROR\] wrong shape$"):
+        StableDiffusionCpp("model.safetensors", 2, "fp16").open()
+
+
 def test_other_samplers_are_refused() -> None:
     subject = StableDiffusionCpp("model.safetensors", 2, "fp16")
     subject.open()
