@@ -89,6 +89,11 @@ def stage_change(old: Stage, new: Stage, machine: MachineChange, outside: float)
     return Change(*(math.expm1(end) for end in ends))
 
 
+def middle_ms(stage: Stage) -> float:
+    """What `stage_change` compares: the geometric mean of the sessions' medians, milliseconds."""
+    return math.exp(float(_medians(stage).mean()))
+
+
 def _medians(stage: Stage) -> Floats:
     return np.array([math.log(np.median(session)) for session in stage.sessions if session])
 

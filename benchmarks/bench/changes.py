@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.bench.between_runs import Change, MachineChange, stage_change
+from benchmarks.bench.between_runs import Change, MachineChange, middle_ms, stage_change
 from benchmarks.bench.ratios import outside_shares
 from benchmarks.bench.results import STAGES, Proportion, Quality, Subject
 
@@ -26,7 +26,7 @@ class Figure:
         name: a stage of `STAGES`, or "peak_rss", "device_peak", "size_bytes", "psnr_db",
             "clip_score", "accuracy" with the class of prompts after a colon.
         unit: "ms", "bytes", "dB" or "".
-        old: as measured.
+        old: as measured; of times, the geometric mean of the sessions' medians.
         new: likewise.
         change: None where too little was measured to tell.
     """
@@ -61,7 +61,7 @@ def _times(old: Subject, new: Subject, machine: MachineChange, outside: float) -
     for name in shared:
         before, after = old.stages[name], new.stages[name]
         change = stage_change(before, after, machine, shares[name])
-        yield Figure(name, "ms", before.summary.p50, after.summary.p50, change)
+        yield Figure(name, "ms", middle_ms(before), middle_ms(after), change)
 
 
 def _bytes(old: Subject, new: Subject) -> Iterator[Figure]:

@@ -9,6 +9,7 @@ from benchmarks.bench.compare import Comparison, Outcome, Row
 
 ORDER: tuple[Outcome, ...] = ("regressed", "worse", "can't tell", "better", "no difference")
 HEADER = ("subject", "figure", "old", "new", "change", "interval", "verdict")
+MOST_IN_PERCENT = 9.0
 
 
 def as_table(comparison: Comparison) -> str:
@@ -36,17 +37,18 @@ def _worse(row: Row) -> float:
 
 def _cells(row: Row) -> tuple[str, ...]:
     figure, change = row.figure, row.figure.change
-    told = (
-        (f"{change.worse:+.1%}", f"{change.low:+.1%} to {change.high:+.1%}") if change else ("", "")
-    )
-    return (
-        row.subject,
-        figure.name,
-        _value(figure, figure.old),
-        _value(figure, figure.new),
-        *told,
-        _verdict(row),
-    )
+    name = row.subject.replace("|", "\\|")
+    old, new = _value(figure, figure.old), _value(figure, figure.new)
+    if change is None:
+        return (name, figure.name, old, new, "", "", _verdict(row))
+    exact = change.low == change.high
+    interval = "exact" if exact else f"{_share(change.low)} to {_share(change.high)}"
+    return (name, figure.name, old, new, _share(change.worse), interval, _verdict(row))
+
+
+def _share(worse: float) -> str:
+    """In percent; as a factor where percents would be too many to read."""
+    return f"{worse:+.1%}" if worse < MOST_IN_PERCENT else f"×{1 + worse:.0f}"
 
 
 def _value(figure: Figure, value: float) -> str:
@@ -59,7 +61,7 @@ def _verdict(row: Row) -> str:
     change = row.figure.change
     if row.outcome != "can't tell":
         return row.outcome
-    return f"can't tell below {change.high:+.1%}" if change else "can't tell: under two sessions"
+    return f"can't tell below {_share(change.high)}" if change else "can't tell: under two sessions"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report.markup import Html, element
+from benchmarks.report.markup import Html, element, text
 
 ABSENT = Html("–")
 """Stands for a figure that could not be had."""
@@ -66,6 +66,11 @@ def measure(value: float | None, units: Sequence[Unit]) -> Html:
         return ABSENT
     unit = unit_for((value,), units)
     return datum(value, f"{significant(value / unit.size)} {unit.name}")
+
+
+def words(value: str | None) -> Html:
+    """A text from a result, where there is one."""
+    return text(value) if value else ABSENT
 
 
 def fixed(value: float | None, decimals: int) -> Html:

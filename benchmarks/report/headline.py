@@ -34,7 +34,7 @@ class Column:
         group: the heading that it shares with its neighbours.
         title: its own.
         value: a subject's figure, None where there is none.
-        units: the column takes one of them; empty: `show` says how it is written.
+        units: the group takes one of them; empty for what has none.
         show: a subject's cell, where it is more than a figure in a unit.
     """
 
@@ -48,7 +48,7 @@ class Column:
 def headline(report: Report) -> Section:
     """The table of all subjects."""
     columns = [c for c in _columns(report) if any(_filled(c, s) for s in report.subjects)]
-    units = [unit_for(map(c.value, report.subjects), c.units) if c.units else None for c in columns]
+    units = [_unit(report, column, columns) for column in columns]
     head = element("thead", _groups(columns), _titles(columns, units))
     rows = [row for subject in report.subjects for row in _rows(subject, columns, units)]
     body = element("tbody", join(rows))
@@ -60,6 +60,13 @@ def headline(report: Report) -> Section:
     )
     table = scrolling("Headline figures, one line a subject", head, body, class_="headline")
     return Section("headline", "At a glance", join((table, note)))
+
+
+def _unit(report: Report, column: Column, columns: Sequence[Column]) -> Unit | None:
+    """The unit of a column, which it shares with the others of its group."""
+    group = [other for other in columns if other.group == column.group]
+    values = [other.value(subject) for other in group for subject in report.subjects]
+    return unit_for(values, column.units) if column.units else None
 
 
 def _filled(column: Column, subject: Subject) -> bool:

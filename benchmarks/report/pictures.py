@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bench.results import Picture, Quality, Report, ResultError, Subject
-from benchmarks.report.formats import ABSENT, datum, fixed
+from benchmarks.report.formats import ABSENT, datum, fixed, words
 from benchmarks.report.headline import interval, psnr, ssim
 from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import class_title
@@ -65,19 +65,15 @@ def _figures(rows: Sequence[tuple[Subject, Quality]]) -> Html:
 def _row(subject: Subject, found: Quality, classes: Sequence[str]) -> list[str]:
     return [
         text(subject.name),
-        _text(found.reference),
+        words(found.reference),
         psnr(subject),
         fixed(found.psnr_db_min, 1),
         ssim(subject),
         fixed(found.ssim_min, 4),
         *(_accuracy(found, name) for name in classes),
         datum(found.clip_score),
-        _text(found.clip_model),
+        words(found.clip_model),
     ]
-
-
-def _text(value: str | None) -> Html:
-    return ABSENT if value is None else text(value)
 
 
 def _accuracy(found: Quality, name: str) -> Html:
@@ -127,7 +123,7 @@ def _differing(name: str, found: Pixels, reference: Pixels) -> list[Html]:
     difference = np.abs(found.astype(np.int16) - reference)
     amplified = np.minimum(difference * GAIN, 255).astype(np.uint8)
     most = int(difference.max(initial=0))
-    told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "equal to the reference"
+    told = f"|difference| ×{GAIN}; at most {most} of 255" if most else "no difference in 8 bits"
     alternative = f"{short(name, 60)}: difference from the reference, ×{GAIN}"
     image = _image(_png(amplified), amplified, alternative)
     return [image, element("p", told, class_="note")]

@@ -20,6 +20,7 @@ from benchmarks.report.formats import (
     quantity,
     significant,
     unit_for,
+    words,
 )
 from benchmarks.report.markup import Html, element, join, short, text
 from benchmarks.report.names import component_title, components_of, indexed
@@ -54,7 +55,7 @@ def roofline(report: Report) -> Section | None:
 
 def _can_be_drawn(limit: ComponentLimit) -> bool:
     """Whether it has a place on logarithmic axes."""
-    return min(limit.flops, limit.bytes, limit.time_ms or 0) > 0
+    return min(limit.flops or 0, limit.bytes or 0, limit.time_ms or 0) > 0
 
 
 def _peaks(peaks: Peaks | None) -> Html:
@@ -71,13 +72,13 @@ def _peaks(peaks: Peaks | None) -> Html:
 
 
 def intensity(limit: ComponentLimit) -> float:
-    """FLOPs a byte."""
-    return limit.flops / limit.bytes
+    """FLOPs a byte, of a limit that can be drawn."""
+    return (limit.flops or 0) / (limit.bytes or math.inf)
 
 
 def achieved(limit: ComponentLimit) -> float:
-    """FLOPs a second."""
-    return limit.flops / (limit.time_ms or math.inf) * 1e3
+    """FLOPs a second, of a limit that can be drawn."""
+    return (limit.flops or 0) / (limit.time_ms or math.inf) * 1e3
 
 
 def _plot(report: Report, rows: Sequence[Row]) -> Html:
@@ -188,7 +189,7 @@ def _tables(rows: Sequence[Row]) -> list[Html]:
             measure(x.compute_ms, TIMES),
             measure(x.memory_ms, TIMES),
             percent(x.share),
-            text(_shapes(x)),
+            words(_shapes(x)),
         ]
         for _, name, x in rows
     ]

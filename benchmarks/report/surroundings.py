@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from benchmarks.bench.results import Build, Noise, Report, Settings, Subject
-from benchmarks.report.formats import BYTES, TIMES, datum, measure, percent, significant
+from benchmarks.report.formats import BYTES, TIMES, datum, measure, percent, significant, words
 from benchmarks.report.markup import Html, element, join, text
 from benchmarks.report.section import Section
 from benchmarks.report.tables import facts, table
@@ -59,7 +59,7 @@ def environment(report: Report) -> Section:
         ("Logical cores", datum(machine.cores, str(machine.cores))),
         ("Memory", measure(machine.memory_bytes, BYTES)),
         *(("GPU", text(device)) for device in machine.devices),
-        ("Python", text(machine.python)),
+        ("Python", words(machine.python)),
         *(("Power", text(power)) for power in (machine.power,) if power),
         *(("Governor", text(governor)) for governor in (machine.governor,) if governor),
         ("latedge", text(report.version)),
@@ -88,10 +88,10 @@ def _subjects(report: Report) -> Html:
     rows = [
         [
             text(s.name),
-            *map(text, (s.program, s.engine, s.device, s.precision)),
+            *map(words, (s.program, s.engine, s.device, s.precision)),
             "engine's choice" if s.threads is None else datum(s.threads),
             text(s.path),
-            text((s.bundle_sha256 or "–")[:12]),
+            words((s.bundle_sha256 or "")[:12]),
         ]
         for s in report.subjects
     ]
@@ -111,7 +111,7 @@ def _settings(asked: Settings, names: Sequence[str], *, alone: bool) -> Html:
     title = "Pictures of all subjects" if alone else f"Pictures of {', '.join(names)}"
     rows = [
         ("Prompt", text(asked.prompt)),
-        ("Negative prompt", text(asked.negative_prompt)),
+        ("Negative prompt", words(asked.negative_prompt)),
         ("Size", text(f"{asked.width}×{asked.height}")),
         ("Steps", datum(asked.num_inference_steps)),
         ("Sampler", text(asked.sampler)),
@@ -168,4 +168,4 @@ def _notes(subject: Subject) -> Html:
 
 def _lines(subject: Subject) -> list[str]:
     limits = [f"{limit.component}: {limit.note}" for limit in subject.limits if limit.note]
-    return [*subject.notes, *limits]
+    return [*subject.notes, *limits, *(subject.quality.notes if subject.quality else ())]

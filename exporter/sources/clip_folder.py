@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from exporter.components.base import Config
 from exporter.errors import SourceError, WeightError
-from exporter.source import refuse_pickle
+from exporter.source import PICKLES, refuse_pickle
 from exporter.sources.folder import folder_tensors, folder_tokenizer, read_config
 from exporter.weights import Tensor
 from runtimes.clip_pixels import ClipPixels
@@ -84,6 +84,7 @@ def open_clip_folder(path: Path) -> ClipFolder:
             f"{MODEL_TYPE!r}."
         )
     configs = {name: _encoder_config(path, config, field) for name, field in _CONFIGS.items()}
+    _check_weights(path)
     tensors = _split(path, folder_tensors(path))
     folder_tokenizer(path)  # says what is missing
     tokenizer, pixels = ClipTokenizer.open(path), ClipPixels.read(path)
@@ -108,6 +109,18 @@ def _encoder_config(path: Path, config: Config, field: str) -> dict[str, Any]:
                 f"{path / 'config.json'}: {name} is {found[name]!r}, not a whole number."
             )
     return found
+
+
+def _check_weights(path: Path) -> None:
+    """Refuses a folder of pickles; says how to convert a CLIP, which diffusers wouldn't."""
+    names = sorted(found.name for found in path.iterdir())
+    pickles = [name for name in names if name.endswith(PICKLES)]
+    if pickles and not any(name.endswith(".safetensors") for name in names):
+        raise SourceError(
+            f"{path / pickles[0]} is a pickle, which can run code when it is loaded, and is "
+            "refused. Where you trust it, convert it: `CLIPModel.from_pretrained(FOLDER)"
+            ".save_pretrained(NEW)`, and copy the other files."
+        )
 
 
 def _split(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

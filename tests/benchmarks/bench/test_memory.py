@@ -148,10 +148,18 @@ def test_broken_sampling_is_an_error_and_no_figure() -> None:
     deadline = time.monotonic() + 20
     while made._failure is None and time.monotonic() < deadline:  # pyright: ignore[reportPrivateUsage]
         time.sleep(0.001)
-    tree.fails = False
     with pytest.raises(
         SamplerError, match=r"broke off after \d+ samples: RuntimeError\('broken'\)"
     ):
+        made.stop()
+    assert tree.closed
+
+
+def test_sampling_that_breaks_at_its_end_is_an_error() -> None:
+    tree = MadeTree(Reading(1, 10, 10))
+    made = sampler(tree, interval_s=0.2)
+    tree.fails = True
+    with pytest.raises(SamplerError, match="broke off after 0 samples"):
         made.stop()
     assert tree.closed
 

@@ -16,7 +16,7 @@ from benchmarks.bench.fixed_calculation import ReferenceTime
 from benchmarks.bench.noise import NoiseWatch, Probes, judge
 from benchmarks.bench.results import Noise, Summary
 from benchmarks.bench.sensors import Sensors
-from benchmarks.bench.system_load import ProcessorTime
+from benchmarks.bench.system_load import ProcessorTime, own_seconds, processor_time
 
 EVEN = ReferenceTime(20.0, 20.0)
 WARM = Sensors(3000.0, 50.0, 4)
@@ -242,21 +242,24 @@ def test_tick_before_start_is_refused() -> None:
 
 
 def test_real_load_beside_the_run_is_seen_and_own_load_is_not() -> None:
-    """A loop on one core: as another's it is noise, as the run's own it is not."""
-    command = [sys.executable, "-c", "while True: pass"]
-    with subprocess.Popen(command) as loop:
+    """A loop, watched as another's and as the run's own: its time is all that they differ by."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as loop:
         try:
-            shares = [others_share(pids) for pids in (set[int](), {loop.pid})]
+            watches = [started(set()), started({loop.pid})]
+            began, own = processor_time(), own_seconds([loop.pid])
+            while own_seconds([loop.pid]) < own + 0.5:
+                time.sleep(0.05)
+            alien, known = (watch.finish() for watch in watches)
+            total = processor_time().total - began.total
+            taken = (own_seconds([loop.pid]) - own) / total
         finally:
             loop.kill()
-    # One of the cores is the loop's, unless others want it as well.
-    assert shares[0] - shares[1] > 0.1 / (os.cpu_count() or 1)
+    assert alien.others_share is not None
+    assert known.others_share is not None
+    assert alien.others_share - known.others_share == pytest.approx(taken, rel=0.3)
 
 
-def others_share(pids: set[int]) -> float:
+def started(pids: set[int]) -> NoiseWatch:
     watch = NoiseWatch()
     watch.start(lambda: pids)
-    time.sleep(1.0)
-    noise = watch.finish()
-    assert noise.others_share is not None
-    return noise.others_share
+    return watch

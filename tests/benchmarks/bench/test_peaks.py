@@ -56,6 +56,18 @@ def test_every_thread_copies_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(copied) % 3 == 0
 
 
+def test_sizes_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def rate(size: int) -> float:
+        asked.append(size)
+        return {384: 1e10, 512: 1.1e10, 768: 0.9e10, 1024: 1.0e10}[size]
+
+    monkeypatch.setattr(peak_rates, "product_flops_per_s", rate)
+    assert peak_rates.best_flops_per_s() == 1.1e10
+    assert asked == [384, 512, 768, 1024]  # 2048 would take 1.6 s
+
+
 def test_peaks_of_this_machine() -> None:
     before = time.process_time()
     found = measure_peaks(1)

@@ -321,6 +321,7 @@ def _quality(number: int) -> Quality:
         accuracy={"single": single, "pair": pair},
         clip_score=31.42,
         clip_model="models/clip-vit-l",
+        notes=("clip: two prompts were cut.",),
         pictures=pictures,
     )
 

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from benchmarks.bench.results import Report, Subject
+from benchmarks.report.headline import headline
 from benchmarks.report.page import page
 from tests.benchmarks.report.document import Node, read
 from tests.benchmarks.report.sample import HOSTILE, LONG, hostile, sample
@@ -160,6 +161,18 @@ def test_columns_name_their_units() -> None:
     assert "GPU, GB" not in titles  # nobody has that figure
 
 
+def test_columns_of_a_group_share_their_unit() -> None:
+    report = sample()
+    first = report.subjects[0]
+    stage = first.stages["picture"]
+    summary = msgspec.structs.replace(stage.summary, p50=990.0, p95=1_200.0)
+    stages = {"picture": msgspec.structs.replace(stage, summary=summary)}
+    altered = msgspec.structs.replace(first, stages=stages)
+    table = headline(msgspec.structs.replace(report, subjects=(altered,))).html()
+    assert ">p50, s<" in table
+    assert ">0.990<" in table
+
+
 def test_sections_without_data_are_absent() -> None:
     sections = [node.attributes["id"] for node in read(page(bare())).all("section")]
     assert sections == ["headline", "environment", "settings"]
@@ -186,6 +199,7 @@ def test_errors_and_notes_are_told() -> None:
         "vae_decoder: one node has no shape: left out.",
         "energy: this engine ran where no counter was open.",
         "vae_decoder: one node has no shape: left out.",
+        "clip: two prompts were cut.",
         "memory: the process ended before it was sampled.",
     ]
 

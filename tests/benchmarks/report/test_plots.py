@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from benchmarks.bench.results import MemoryPoint, Peaks, Report, Stage
+from benchmarks.bench.results import ComponentLimit, MemoryPoint, Peaks, Report, Stage
 from benchmarks.report.growth import batches, resolutions
 from benchmarks.report.latency import POINTS, latency
 from benchmarks.report.memory import memory
@@ -151,8 +151,8 @@ def test_roofline_points_and_roof() -> None:
     assert roof["y"][0] == pytest.approx(roof["x"][0] * peaks.bytes_per_s)
     for trace, subject in zip(points[:2], report.subjects[:2], strict=True):
         limits = subject.limits
-        assert trace["x"] == [limit.flops / limit.bytes for limit in limits]
-        expected = [limit.flops / (limit.time_ms or 0) * 1e3 for limit in limits]
+        assert trace["x"] == [(limit.flops or 0) / (limit.bytes or 1) for limit in limits]
+        expected = [(limit.flops or 0) / (limit.time_ms or 1) * 1e3 for limit in limits]
         assert trace["y"] == pytest.approx(expected)
         assert len(set(trace["marker"]["symbol"])) == 3
     assert [trace["name"] for trace in points[2:]] == ["U-Net", "VAE decoder", "Text encoder"]
@@ -167,6 +167,15 @@ def test_roofline_without_peaks_or_times() -> None:
     assert specs(section) == {}
     assert section is not None
     assert "803 GFLOP" in section.body
+
+
+def test_components_that_were_not_counted_are_lines_without_figures() -> None:
+    limit = ComponentLimit(component="unet", feeds={}, time_ms=10.0, note="no onnx here.")
+    section = roofline(alter(sample(), limits=(limit,)))
+    assert specs(section) == {}
+    assert section is not None
+    table = read(f"<!-- -->{section.html()}").one("table")
+    assert [cell.text for cell in table.all("td")] == ["U-Net", "10.0 ms"]
 
 
 def test_peaks_of_one_thread_are_in_the_singular() -> None:

@@ -104,7 +104,8 @@ BROKEN: dict[str, tuple[Break, type[LatedgeError], str]] = {
     "a pickle": (
         lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
         SourceError,
-        "pytorch_model.bin is a pickle",
+        "pytorch_model.bin is a pickle, which can run code when it is loaded, and is refused. "
+        "Where you trust it, convert it: `CLIPModel.from_pretrained(",
     ),
     "truncated weights": (
         lambda folder: (folder / "model.safetensors").write_bytes(

@@ -24,6 +24,7 @@ from exporter.compile import compile
 from runtimes.bundle import open_bundle
 from runtimes.engine import ENGINES
 from tests.runtimes.fakes import write_fake_bundle
+from tests.runtimes.optimum.exports import as_optimum, as_optimum_intel
 
 Make = Callable[[str], Path]
 
@@ -77,6 +78,28 @@ def test_the_roofline_of_each_component(
         assert limit.share == pytest.approx(max(bounds) / 2000, rel=1e-12)
         assert limit.time_ms == 2000
         assert (limit.costliest, limit.note) == ((), None)
+
+
+@pytest.mark.parametrize(
+    ("target", "make", "timestep"),
+    [("onnxruntime", as_optimum, ()), ("openvino", as_optimum_intel, (1,))],
+)
+def test_folders_of_optimum(
+    target: str,
+    make: Callable[[Path, Path], Path],
+    timestep: tuple[int, ...],
+    shapes_of: Make,
+    guided: Settings,
+    tmp_path: Path,
+) -> None:
+    """Weights within the graph, a timestep of other rank or any length, no manifest."""
+    own = of(shapes_of(target), guided)
+    found = of(make(shapes_of(target), tmp_path / "optimum"), guided)
+    assert found["unet"].feeds["timestep"] == timestep
+    for name, limit in found.items():
+        assert limit.flops == own[name].flops
+        assert limit.bytes == pytest.approx(own[name].bytes, rel=1e-4)  # the timestep's type
+        assert limit.note is None
 
 
 def test_memory_can_be_the_limit(shapes_of: Make, guided: Settings) -> None:
