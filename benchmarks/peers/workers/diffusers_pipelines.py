@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.bench.protocol import Ask, Drawn, Opened, serve
 from benchmarks.interop.draw_diffusers import PIPELINES, open_pipeline
 from benchmarks.peers.workers.arguments import engine_of, parse, versions
-from benchmarks.peers.workers.stage_clock import StageClock
+from benchmarks.peers.workers.stage_clock import StageClock, uncollected
 
 _BELOW = ("optimum", "diffusers", "transformers", "torch")
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -91,20 +91,21 @@ class Pipelines:
         if ask.sampler != SAMPLER:
             raise ValueError(f"sampler {ask.sampler!r}: the peers are measured with {SAMPLER}")
         latents = None if ask.latents is None else torch.from_numpy(np.load(ask.latents))
-        start = time.perf_counter()
-        found = self._pipeline(
-            prompt=ask.prompt,
-            negative_prompt=ask.negative_prompt,
-            num_inference_steps=ask.num_inference_steps,
-            guidance_scale=ask.guidance_scale,
-            height=ask.height,
-            width=ask.width,
-            num_images_per_prompt=ask.count,
-            generator=torch.Generator().manual_seed(ask.seed),
-            latents=latents,
-            output_type="np",
-        )
-        self._clock.add("picture", (time.perf_counter() - start) * 1000)
+        with uncollected():
+            start = time.perf_counter()
+            found = self._pipeline(
+                prompt=ask.prompt,
+                negative_prompt=ask.negative_prompt,
+                num_inference_steps=ask.num_inference_steps,
+                guidance_scale=ask.guidance_scale,
+                height=ask.height,
+                width=ask.width,
+                num_images_per_prompt=ask.count,
+                generator=torch.Generator().manual_seed(ask.seed),
+                latents=latents,
+                output_type="np",
+            )
+            self._clock.add("picture", (time.perf_counter() - start) * 1000)
         if ask.picture is not None:
             np.save(ask.picture, np.asarray(found.images, np.float32))
         return self._clock.take()
