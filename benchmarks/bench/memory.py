@@ -268,6 +268,11 @@ class MemorySampler:
                 "the process ended before sampling did: what it gained after the last sample isn't "
                 "known"
             )
+        if self._device_bytes is not None and self._device_peak is None:
+            self._notes.append(
+                "GPU memory: the driver lists none of these processes (they use no GPU, or a "
+                "container has other numbers for them)"
+            )
         peak = max(self._bounds.values())
         if not self._pss:
             self._notes.append("proportional set size: not told by this system, or no permission")

@@ -178,6 +178,15 @@ def test_device_memory_is_asked_for_the_trees_processes() -> None:
     assert made.pids() == {1, 5}
     assert made.stop().device_peak == 4096
     assert asked[0] == {1, 5}
+    assert not any("GPU" in note for note in made.notes)
+
+
+def test_device_that_lists_none_of_the_processes_is_told() -> None:
+    made = MemorySampler(1, tree=MadeTree(Reading(1, 10, 10)), device_bytes=lambda _: None)
+    made.start()
+    made.mark("load")
+    assert made.stop().device_peak is None
+    assert any(note.startswith("GPU memory: the driver lists none") for note in made.notes)
 
 
 @linux
