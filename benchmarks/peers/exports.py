@@ -222,11 +222,16 @@ class _Watched:
         if self._sampler is None:
             return
         try:
-            self.peak_rss = self._sampler.stop().peak_rss
-            told = (note for note in self._sampler.notes if note.startswith("peak memory"))
-            self.notes = tuple(f"export: {note}" for note in told)
+            found = self._sampler.stop()
         except SamplerError as e:
             self.notes = (f"export: {e}",)
+            return
+        self.peak_rss = found.peak_rss
+        told = [note for note in self._sampler.notes if note.startswith("peak memory")]
+        if found.peak_pss is not None:
+            # What processes share, such as a parent's pages in a forked child, counts once here.
+            told.append(f"largest proportional set size {found.peak_pss / 1e9:.2f} GB")
+        self.notes = tuple(f"export: {note}" for note in told)
 
 
 def own_code() -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,4 +112,36 @@ def test_made_up_weights_are_an_error(exporter: Exporter) -> None:
     FakeEnvironment.work = staticmethod(warn)  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(LatedgeError, match="optimum-intel-fp16: the exporter made up weights"):
         exporter.make("optimum-intel-fp16")
+    assert list(exporter.base.iterdir()) == []
+
+
+EXPORTER = """#!{python}
+import pathlib, sys, time
+kept = bytearray(60_000_000)
+pathlib.Path(sys.argv[-1]).mkdir()
+time.sleep({seconds})
+"""
+
+
+def program(exporter: Exporter, folder: Path, seconds: float) -> Exporter:
+    """The exporter with a real process in the place of optimum-cli."""
+    (folder / "env" / "bin").mkdir(parents=True, exist_ok=True)
+    script = folder / "env" / "bin" / "optimum-cli"
+    script.write_text(EXPORTER.format(python=sys.executable, seconds=seconds), "utf-8")
+    script.chmod(0o755)
+    environment = Environment("optimum-onnx", folder / "env", folder / "log")
+    return replace(exporter, prepare=lambda name: environment, timeout_s=5)
+
+
+def test_memory_of_the_process_is_sampled(exporter: Exporter, tmp_path: Path) -> None:
+    made = program(exporter, tmp_path, 0.5).make("optimum-onnx-fp32")
+    assert made.peak_rss is not None
+    assert 60e6 < made.peak_rss < 1e9
+    assert made.seconds > 0.5
+    assert any("proportional set size" in note for note in made.notes)
+
+
+def test_export_that_takes_too_long_is_ended(exporter: Exporter, tmp_path: Path) -> None:
+    with pytest.raises(LatedgeError, match="optimum-cli took longer than 5 s and was ended"):
+        program(exporter, tmp_path, 60).make("optimum-onnx-fp32")
     assert list(exporter.base.iterdir()) == []
