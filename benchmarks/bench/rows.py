@@ -130,10 +130,7 @@ class RowBuilder:
         if judge is None:
             return
         self._tell(f"{self._entry.name}: drawing the pictures that are judged")
-        found = self._guarded(lambda: judge.judge(self._entry))
-        if found is not None:
-            self._found["quality"] = found
-            self._notes.extend(found.notes)
+        self._found["quality"] = self._guarded(lambda: judge.judge(self._entry))
 
     def add_energy(self, meter: Meter | None, idle: float | None) -> None:
         """Joules of the measured pictures, where the machine tells."""
