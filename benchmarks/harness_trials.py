@@ -89,7 +89,7 @@ def main(
         "bundles": found,
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(result, indent=2) + "\n")
+    output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8", newline="\n")
     print("\n\n".join(_table(each) for each in found))
 
 

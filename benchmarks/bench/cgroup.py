@@ -70,6 +70,6 @@ def _memory(folder: Path) -> Iterator[int]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

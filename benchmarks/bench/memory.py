@@ -17,8 +17,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from benchmarks.bench.process_tree import ProcessTree, Reading, SamplerError, open_tree
+from benchmarks.bench.process_tree import ProcessTree, SamplerError, open_tree
 from benchmarks.bench.results import LOAD, Memory
+from benchmarks.bench.stage_peak import StagePeak
 from benchmarks.bench.timeline import Timeline
 
 INTERVAL_S = 0.05
@@ -35,46 +36,6 @@ PSS_GROWTH = 1.02
 DEVICE_INTERVAL_S = 0.1
 NOTED = 1.01
 """A peak is explained when it is this much above what was seen."""
-
-
-class StagePeak:
-    """The peak of one stage; the module says how it is composed.
-
-    Args:
-        readings: as the stage begins. Of a mark that couldn't be set back, only what rises above it
-            counts.
-
-    Attributes:
-        bound: bytes that the tree had at most.
-        seen: bytes that it had for certain.
-    """
-
-    def __init__(self, readings: list[Reading]) -> None:
-        self._floors = {reading.pid: reading.high_water or 0 for reading in readings}
-        self._peaks: dict[int, int] = {reading.pid: reading.rss for reading in readings}
-        self.bound = self.seen = sum(self._peaks.values())
-
-    def take(self, readings: list[Reading]) -> int:
-        """Takes a sample.
-
-        Returns:
-            Bytes resident; of a process whose mark rose since the last sample, the mark.
-        """
-        before = self._peaks
-        self._peaks = {r.pid: max(before.get(r.pid, 0), self._known(r)) for r in readings}
-        ended = sum(peak for pid, peak in before.items() if pid not in self._peaks)
-        self.bound = max(self.bound, sum(self._peaks.values()) + ended)
-        resident = sum(reading.rss for reading in readings)
-        self.seen = max(self.seen, resident, *self._peaks.values())
-        return sum(self._now(reading, before.get(reading.pid, 0)) for reading in readings)
-
-    def _known(self, reading: Reading) -> int:
-        mark = reading.high_water or 0
-        return max(reading.rss, mark if mark > self._floors.get(reading.pid, 0) else 0)
-
-    def _now(self, reading: Reading, before: int) -> int:
-        peak = self._peaks[reading.pid]
-        return peak if peak > before else reading.rss
 
 
 class MemorySampler:
@@ -267,6 +228,11 @@ class MemorySampler:
             self._notes.append(
                 "the process ended before sampling did: what it gained after the last sample isn't "
                 "known"
+            )
+        if self._device_bytes is not None and self._device_peak is None:
+            self._notes.append(
+                "GPU memory: the driver lists none of these processes (they use no GPU, or a "
+                "container has other numbers for them)"
             )
         peak = max(self._bounds.values())
         if not self._pss:

@@ -44,7 +44,7 @@ def _numbers(cpus: Path, name: str) -> list[int]:
     found: list[int] = []
     for path in cpus.glob(f"cpu[0-9]*/{name}"):
         try:
-            found.append(int(path.read_text()))
+            found.append(int(path.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             continue  # a core that is switched off
     return found

@@ -237,7 +237,11 @@ def _costliest(report: Report, most: int) -> Table:
 
 
 def _remarks(report: Report) -> Table:
-    rows = [[each.name, note] for each in report.subjects for note in each.notes]
+    rows = [
+        [each.name, note]
+        for each in report.subjects
+        for note in (*each.notes, *(each.quality.notes if each.quality else ()))
+    ]
     return Table("Notes", ["subject", "note"], rows)
 
 

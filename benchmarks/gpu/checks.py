@@ -223,7 +223,7 @@ def run_all(place: Place, checks: Mapping[str, Check], path: Path) -> dict[str, 
             "machine": msgspec.to_builtins(describe()),
             "checks": found,
         }
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8", newline="\n")
     return found
 
 

@@ -44,16 +44,19 @@ def write_report(result: Path, output: Path, *, force: bool) -> tuple[int, int]:
 
     Raises:
         UsageError: `output` can't be written there.
-        ResultError: `result` can't be read.
+        ResultError: `result` can't be read, or its figures are absurd.
         LatedgeError: the disk refuses the page.
     """
     check_output(output, force=force)
-    from benchmarks.bench.results import read
+    from benchmarks.bench.results import ResultError, read
     from benchmarks.report.page import page
     from runtimes.pictures import write_whole
 
     found = read(result)
-    data = page(found).encode()
+    try:
+        data = page(found).encode()
+    except ArithmeticError as e:
+        raise ResultError(f"{result} has figures that can't be drawn: {e}.") from e
     try:
         write_whole(output, data)
     except OSError as e:

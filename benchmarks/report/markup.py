@@ -80,8 +80,15 @@ def text(value: str) -> Html:
 
 
 def json_script(value: object) -> Html:
-    """Data for the page's script, as JSON that no text in it can leave."""
-    encoded = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Data for the page's script, as JSON that no text in it can leave.
+
+    Raises:
+        OverflowError: a figure is infinite or no number, which JSON lacks.
+    """
+    try:
+        encoded = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as e:
+        raise OverflowError("a plotted figure is out of range") from e
     for character in "<>&\u2028\u2029":
         encoded = encoded.replace(character, f"\\u{ord(character):04x}")
     return Html(f'<script type="application/json">{clean(encoded)}</script>')

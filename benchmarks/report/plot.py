@@ -108,7 +108,13 @@ def si(value: float, unit: str) -> str:
 
 
 def log_axis(values: Sequence[float], unit: str = "") -> dict[str, Any]:
-    """A logarithmic axis that holds values (all above 0), and some room on both sides."""
+    """A logarithmic axis that holds values, and some room on both sides.
+
+    Raises:
+        OverflowError: a value is not above 0, or infinite.
+    """
+    if not all(0 < value < math.inf for value in values):
+        raise OverflowError("a figure on a logarithmic axis is out of range")
     low, high = math.log10(min(values)), math.log10(max(values))
     room = max(0.08 * (high - low), 0.1)
     steps = (1,) if high - low > 2 else (1, 3) if high - low > 1 else (1, 2, 5)

@@ -83,7 +83,7 @@ def slowed_bundle(bundle: Path, place: Path) -> Path:
     Raises:
         UsageError: the bundle is run by another engine.
     """
-    text = (bundle / MANIFEST_NAME).read_text()
+    text = (bundle / MANIFEST_NAME).read_text(encoding="utf-8")
     engines = set(_engines(json.loads(text)))
     if not engines or not engines <= set(CLASSES):
         found = ", ".join(sorted(engines)) or "none: it is portable"
@@ -93,7 +93,7 @@ def slowed_bundle(bundle: Path, place: Path) -> Path:
     shutil.copytree(bundle, place)
     manifest = json.loads(text)
     _rename(manifest)
-    (place / MANIFEST_NAME).write_text(json.dumps(manifest))
+    (place / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8", newline="\n")
     return place
 
 
@@ -101,12 +101,16 @@ def register(folder: Path) -> None:
     """Makes `folder`, once it is on PYTHONPATH, a place whose packages bring the slowed engines."""
     info = folder / "latedge_slowed-0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: latedge-slowed\nVersion: 0\n")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: latedge-slowed\nVersion: 0\n", encoding="utf-8", newline="\n"
+    )
     lines = [
         f"{PREFIX}{name} = {each.__module__}:{each.__name__}" for name, each in CLASSES.items()
     ]
     assert not {PREFIX + name for name in CLASSES} & set(ENGINES)
-    (info / "entry_points.txt").write_text("\n".join([f"[{ENTRY_POINTS}]", *lines, ""]))
+    (info / "entry_points.txt").write_text(
+        "\n".join([f"[{ENTRY_POINTS}]", *lines, ""]), encoding="utf-8", newline="\n"
+    )
 
 
 def _engines(value: object) -> list[str]:

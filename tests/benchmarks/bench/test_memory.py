@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from benchmarks.bench.memory import MemorySampler, StagePeak
+from benchmarks.bench.memory import MemorySampler
 from benchmarks.bench.process_tree import Reading, SamplerError
 from benchmarks.known_memory import MB, Program
 
@@ -48,44 +48,6 @@ def sampler(tree: MadeTree, interval_s: float = 0.002) -> MemorySampler:
     made = MemorySampler(1, interval_s, tree=tree)
     made.start()
     return made
-
-
-def test_mark_of_the_kernel_counts_where_samples_missed_the_peak() -> None:
-    peak = StagePeak([Reading(1, 100, 100)])
-    assert peak.take([Reading(1, 120, 500)]) == 500
-    assert peak.take([Reading(1, 120, 500)]) == 120
-    assert (peak.bound, peak.seen) == (500, 500)
-
-
-def test_mark_of_an_earlier_stage_does_not_count() -> None:
-    peak = StagePeak([Reading(1, 100, 900)])
-    assert peak.take([Reading(1, 150, 900)]) == 150
-    assert peak.bound == 150
-    peak.take([Reading(1, 150, 950)])
-    assert peak.bound == 950
-
-
-def test_peaks_of_two_processes_are_added_and_told_apart_from_what_was_seen() -> None:
-    peak = StagePeak([Reading(1, 100, 100)])
-    peak.take([Reading(1, 100, 400), Reading(2, 50, 50)])
-    peak.take([Reading(1, 100, 400), Reading(2, 50, 300)])
-    assert peak.bound == 700
-    assert peak.seen == 400
-
-
-def test_processes_one_after_the_other_are_not_added() -> None:
-    peak = StagePeak([Reading(1, 100, 100)])
-    for pid in (2, 3, 4):
-        peak.take([Reading(1, 100, 100), Reading(pid, 50, 70)])
-        peak.take([Reading(1, 100, 100)])
-    assert peak.bound == 170
-
-
-def test_without_marks_samples_are_all_there_is() -> None:
-    peak = StagePeak([Reading(1, 100, None)])
-    assert peak.take([Reading(1, 300, None)]) == 300
-    assert peak.take([Reading(1, 200, None)]) == 200
-    assert peak.bound == peak.seen == 300
 
 
 def test_stages_have_their_own_peaks_and_a_name_that_comes_again_keeps_the_largest() -> None:
@@ -178,6 +140,15 @@ def test_device_memory_is_asked_for_the_trees_processes() -> None:
     assert made.pids() == {1, 5}
     assert made.stop().device_peak == 4096
     assert asked[0] == {1, 5}
+    assert not any("GPU" in note for note in made.notes)
+
+
+def test_device_that_lists_none_of_the_processes_is_told() -> None:
+    made = MemorySampler(1, tree=MadeTree(Reading(1, 10, 10)), device_bytes=lambda _: None)
+    made.start()
+    made.mark("load")
+    assert made.stop().device_peak is None
+    assert any(note.startswith("GPU memory: the driver lists none") for note in made.notes)
 
 
 @linux

@@ -12,8 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.bench import process_tree
-from benchmarks.bench.process_tree import LinuxTree, PsutilTree, SamplerError, open_tree
+from benchmarks.bench import psutil_tree
+from benchmarks.bench.linux_tree import LinuxTree
+from benchmarks.bench.process_tree import SamplerError, open_tree
+from benchmarks.bench.psutil_tree import PsutilTree
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -75,15 +77,15 @@ def scanning(pid: int) -> LinuxTree:
 
 
 def unhurried(pid: int) -> PsutilTree:
-    process_tree.SEARCH_SHARE = 1e9
+    psutil_tree.SEARCH_SHARE = 1e9
     return PsutilTree(pid)
 
 
 @pytest.fixture(autouse=True)
 def search_share() -> Iterator[None]:
-    before = process_tree.SEARCH_SHARE
+    before = psutil_tree.SEARCH_SHARE
     yield
-    process_tree.SEARCH_SHARE = before
+    psutil_tree.SEARCH_SHARE = before
 
 
 TREES = [

@@ -6,9 +6,10 @@ import errno
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from benchmarks.bench.results import encode
+from benchmarks.bench.results import Peaks, encode
 from latedge import main
 from tests.benchmarks.report.sample import sample
 
@@ -111,6 +112,17 @@ def test_results_cut_short(result: Path, capsys: Capture) -> None:
     result.write_bytes(data[: len(data) // 2])
     output = result.with_suffix(".html")
     assert "is not a result" in refused([str(result), "-o", str(output)], 1, capsys)
+
+
+@pytest.mark.parametrize("figures", [(1e308, 1e-308), (-1.0, 1e10), (1e12, 0.0)])
+def test_absurd_figures(result: Path, figures: tuple[float, float], capsys: Capture) -> None:
+    flops, moved = figures
+    peaks = Peaks(flops_per_s=flops, bytes_per_s=moved, threads=1)
+    result.write_bytes(encode(msgspec.structs.replace(sample(), peaks=peaks)))
+    output = result.with_suffix(".html")
+    told = refused([str(result), "-o", str(output)], 1, capsys)
+    assert told.startswith(f"{result} has figures that can't be drawn: ")
+    assert not output.exists()
 
 
 def test_full_disk_leaves_the_old_report(
