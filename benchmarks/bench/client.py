@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -52,19 +53,18 @@ class Worker:
             WorkerError: the program can't be started.
         """
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-        variables = {"PYTHONPATH": os.pathsep.join(filter(None, paths)), **program.variables}
         try:
             self._process = subprocess.Popen(
                 program.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env={**os.environ, **variables},
+                env={**environment(), **program.variables},
                 # A group of its own: Ctrl-C reaches the benchmark alone, which then ends it.
                 start_new_session=True,
             )
         except OSError as e:
+            self._errors.close()
             raise WorkerError(f"{program.command[0]} can't be started: {e.strerror}.") from e
         self.pid = self._process.pid
 
@@ -84,10 +84,14 @@ class Worker:
         """
         return of(Drawn, self._ask({"draw": asdict(ask)}, "drawn"))
 
+    def ended(self) -> str | None:
+        """How the process ended, in one line; None while it runs."""
+        return None if self._process.poll() is None else self._how_it_ended()
+
     def close(self) -> None:
         """Ends the process: by itself, or killed where it doesn't."""
         if self._process.stdin is not None and not self._process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 self._process.stdin.close()
         try:
             self._process.wait(_END_SECONDS)
@@ -125,9 +129,9 @@ class Worker:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
-        except BrokenPipeError:
+        except OSError:  # nobody reads: EPIPE, on Windows EINVAL
             line = b""
-        if not line:
+        if not line.endswith(b"\n"):
             raise WorkerError(self._how_it_ended())
         found: dict[str, Any] = json.loads(line)
         if "error" in found:
@@ -138,7 +142,7 @@ class Worker:
         status = self._process.wait()
         last = self._last_error_line()
         if status < 0:
-            name = signal.Signals(-status).name
+            name = signal_name(-status)
             hint = ", which the system sends when memory runs out" if name == "SIGKILL" else ""
             return f"its process was ended by {name}{hint}{last}"
         return f"its process ended with exit status {status}{last}"
@@ -149,12 +153,34 @@ class Worker:
         return f": {lines[-1].strip()[:300]}" if lines else ""
 
 
-def python_worker(python: str, module: str, arguments: Sequence[str]) -> Program:
-    """A worker that is a module of the project, in any Python environment.
+def python_worker(module: str, arguments: Sequence[str]) -> Program:
+    """A worker that is a module of the project, in this Python environment.
 
     Args:
-        python: the interpreter.
         module: such as "benchmarks.bench.worker".
         arguments: of its command line.
     """
-    return Program((python, "-m", module, *arguments))
+    return Program(module_command(module, *arguments))
+
+
+def module_command(module: str, *arguments: str) -> tuple[str, ...]:
+    """How a module of the project is run by this interpreter, with `environment`.
+
+    Without -P the working folder would come first in the search for modules, and there a user has
+    a `benchmarks` package as likely as not.
+    """
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+def environment() -> dict[str, str]:
+    """This process's variables, with which another one finds the project, clone or wheel."""
+    paths = (str(REPOSITORY), os.environ.get("PYTHONPATH", ""))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def signal_name(number: int) -> str:
+    """Such as "SIGKILL"; those of real time have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def bundle_entry(name: str, bundle: Bundle, device: str, threads: int | None) ->
         arguments += ["--threads", str(threads)]
     return Entry(
         name=name,
-        program=python_worker(sys.executable, "benchmarks.bench.worker", arguments),
+        program=python_worker("benchmarks.bench.worker", arguments),
         label="latedge",
         path=bundle.path,
         files=files_of(bundle.path),
@@ -62,19 +62,20 @@ def files_of(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
+def unique_names(paths: Sequence[Path], taken: Iterable[str] = ()) -> list[str]:
     """The last part of each path, with the one before it where others end alike.
 
-    What is given twice is numbered from its second time on.
+    What is given twice, or has a name that is taken, is numbered.
     """
     parts = [path.resolve().parts for path in paths]
     ends = Counter(each[-1] for each in set(parts))
-    names = [each[-1] if ends[each[-1]] == 1 else "/".join(each[-2:]) for each in parts]
-    seen: Counter[str] = Counter()
-    for index, name in enumerate(names):
-        seen[name] += 1
-        if seen[name] > 1:
-            names[index] = f"{name} ({seen[name]})"
+    used = set(taken)
+    names: list[str] = []
+    for each in parts:
+        name = each[-1] if ends[each[-1]] == 1 else "/".join(each[-2:])
+        numbered = (f"{name} ({number})" for number in count(2))
+        names.append(next(one for one in chain([name], numbered) if one not in used))
+        used.add(names[-1])
     return names
 
 
@@ -136,7 +137,7 @@ def torch_entry(
         arguments += ["--threads", str(threads)]
     return Entry(
         name="torch-compiled" if compiled else "torch",
-        program=python_worker(sys.executable, "benchmarks.bench.torch_subject", arguments),
+        program=python_worker("benchmarks.bench.torch_subject", arguments),
         label="torch",
         path=source or bundle.path,
         files=files_of(source or bundle.path),

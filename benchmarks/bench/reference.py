@@ -6,9 +6,7 @@ the benchmark's process never imports torch.
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bench.client import environment, module_command
 from benchmarks.bench.results import Settings
 from benchmarks.shapes.painters import DIFFUSERS_SAMPLERS
 from exporter.families import family_of
@@ -133,11 +132,22 @@ def check_reference(path: Path, settings: Settings) -> None:
         raise unknown_name("sampler with diffusers", settings.sampler, DIFFUSERS_SAMPLERS)
     for network in ("text_encoder", "unet", "vae"):
         folder_tensors(path / network)
+    check_torch(f"the reference {path}")
+
+
+def check_torch(what: str) -> None:
+    """Looks whether torch and what comes with it are installed; imports nothing.
+
+    Args:
+        what: needs it: the subject of the error's sentence.
+
+    Raises:
+        LatedgeError: something is missing.
+    """
     missing = [name for name in _TORCH_SIDE if find_spec(name) is None]
     if missing:
         raise LatedgeError(
-            f"the reference {path} is drawn by torch, and {', '.join(missing)} is not installed: "
-            'pip install "latedge[export]", or give a compiled bundle in fp32 as the reference.'
+            f'{what} needs {", ".join(missing)}, not installed here: pip install "latedge[export]".'
         )
 
 
@@ -216,14 +226,11 @@ def _bundle_label(bundle: Bundle) -> str:
 def _run(job: Job, scratch: Path, progress: Progress) -> None:
     path, errors = scratch / "job.json", scratch / "errors.txt"
     path.write_bytes(msgspec.json.encode(job))
-    # The package may lie in a clone that is no part of the search path of another process.
-    found = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
     with (
         errors.open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", _SCRIPT, str(path)],
-            env=environment,
+            module_command(_SCRIPT, str(path)),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

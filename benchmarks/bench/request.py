@@ -15,9 +15,11 @@ from benchmarks.bench.entry import (
     unique_names,
 )
 from benchmarks.bench.judge import Judging
+from benchmarks.bench.reference import check_torch
 from benchmarks.bench.results import Plan, Report, Settings
+from exporter.sources.folder import open_folder
 from runtimes.bundle import Bundle, open_bundle
-from runtimes.checks import check_count
+from runtimes.checks import MAX_IMAGES, check_count
 from runtimes.errors import BundleError, UsageError, unknown_name
 from runtimes.settings import settle
 
@@ -82,8 +84,11 @@ class Request:
         if self.threads is not None:
             check_count("--threads", self.threads, 4096)
         batches, sizes = parse_counts(self.batches), parse_sizes(self.sizes)
+        self._check_texts()
         bundles = [_compiled(path) for path in self.paths]
         settings = self._settings(bundles)
+        for height, width in sizes:
+            check_size(bundles, height, width)
         entries = self._entries(bundles)
         options = Options(
             plan=plan,
@@ -97,11 +102,17 @@ class Request:
         if judging is not None:
             judging.check(bundles, settings)
         judge = judging.open(bundles, settings, tell) if judging else None
-        try:
-            return Run(entries, settings, options, judge, command, tell).report()
-        finally:
-            if judge is not None:
-                judge.close()
+        return Run(entries, settings, options, judge, command, tell).report()
+
+    def _check_texts(self) -> None:
+        """A result is UTF-8, and so must be what stands in it."""
+        paths = (*self.paths, self.source, self.reference, self.clip)
+        resolved = (str(path.resolve()) for path in paths if path is not None)
+        for text in (self.prompt, self.negative_prompt, *resolved):
+            try:
+                text.encode()
+            except UnicodeEncodeError as e:
+                raise UsageError(f"{text!r} is not valid UTF-8, as a result must be.") from e
 
     def _settings(self, bundles: Sequence[Bundle]) -> Settings:
         """What isn't said comes from the first bundle, and the others draw the same."""
@@ -137,7 +148,8 @@ class Request:
         )
 
     def _entries(self, bundles: Sequence[Bundle]) -> list[Entry]:
-        names = unique_names([bundle.path for bundle in bundles])
+        taken = [] if self.against is None else [self.against]
+        names = unique_names([bundle.path for bundle in bundles], taken)
         entries = [
             bundle_entry(name, bundle, self.device, self.threads)
             for name, bundle in zip(names, bundles, strict=True)
@@ -149,6 +161,9 @@ class Request:
         if self.against is not None:
             if self.against not in TORCH:
                 raise unknown_name("what to compare with (--against)", self.against, TORCH)
+            check_torch(f"--against {self.against}")
+            if self.source is not None:
+                open_folder(self.source)
             compiled = self.against == "torch-compiled"
             entries.append(torch_entry(bundles, self.source, self.threads, compiled=compiled))
         return entries
@@ -177,13 +192,14 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """Reads "1,2,4".
 
     Raises:
-        UsageError: something in it is no whole number from 1.
+        UsageError: something in it is no whole number from 1 to `MAX_IMAGES`.
     """
     found: list[int] = []
     for part in filter(None, (each.strip() for each in text.split(","))):
-        if not re.fullmatch("[0-9]{1,5}", part) or int(part) < 1:
+        if not re.fullmatch("[0-9]{1,5}", part) or not 1 <= int(part) <= MAX_IMAGES:
             raise UsageError(
-                f"--batches takes whole numbers from 1, such as 1,2,4; given {part!r}."
+                f"--batches takes whole numbers from 1 to {MAX_IMAGES}, such as 1,2,4; given "
+                f"{part!r}."
             )
         found.append(int(part))
     return tuple(found)
@@ -204,6 +220,22 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
             )
         found.append((int(match[2]), int(match[1])))
     return tuple(found)
+
+
+def check_size(bundles: Sequence[Bundle], height: int, width: int) -> None:
+    """Refuses a size that no bundle can draw; where some can, it is told in the others' rows.
+
+    Raises:
+        UsageError: of the first bundle.
+    """
+    refusals: list[UsageError] = []
+    for bundle in bundles:
+        try:
+            settle(bundle, "", height=height, width=width)
+        except UsageError as e:
+            refusals.append(e)
+    if len(refusals) == len(bundles):
+        raise UsageError(f"--sizes: {refusals[0]}") from refusals[0]
 
 
 def _compiled(path: Path) -> Bundle:

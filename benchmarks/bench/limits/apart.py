@@ -8,14 +8,13 @@ its standard input, with JSON on its standard output.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 
-from benchmarks.bench.client import REPOSITORY
+from benchmarks.bench.client import environment, module_command, signal_name
 from benchmarks.bench.limits.roofline import limits
 from benchmarks.bench.results import ComponentLimit, Peaks, Settings, Stage
 from runtimes.bundle import open_bundle
@@ -45,16 +44,16 @@ def limits_apart(request: Request) -> tuple[ComponentLimit, ...]:
         LimitError: it failed or crashed; says how.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.bench.limits.apart"],
+        module_command("benchmarks.bench.limits.apart"),
         input=msgspec.json.encode(request),
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=environment(),
     )
     if done.returncode == 0:
         return msgspec.json.decode(done.stdout, type=tuple[ComponentLimit, ...])
     if done.returncode < 0:
-        ended = f"the process was ended by {signal.Signals(-done.returncode).name}"
+        ended = f"the process was ended by {signal_name(-done.returncode)}"
         raise LimitError(f"while operations were counted and profiled, {ended}.")
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     raise LimitError(lines[-1] if lines else f"exit status {done.returncode}")

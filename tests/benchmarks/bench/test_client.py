@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from benchmarks.bench.client import Program, Worker, WorkerError
+from benchmarks.bench.client import Program, Worker, WorkerError, python_worker, signal_name
 from tests.benchmarks.bench.fakes import ASK, fake_program
 
 
@@ -48,6 +50,42 @@ def test_an_ended_process_is_told_with_its_last_words() -> None:
         worker.open()
         with pytest.raises(WorkerError, match=r"exit status 3: the last words$"):
             worker.draw(ASK)
+
+
+def test_half_a_reply_is_an_end(tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text("print('{\"opened', end='')", encoding="utf-8")
+    with (
+        Worker(Program((sys.executable, str(tmp_path / "half.py")))) as worker,
+        pytest.raises(WorkerError, match=r"^its process ended with exit status 0$"),
+    ):
+        worker.open()
+
+
+def test_whether_a_process_runs_is_told() -> None:
+    with Worker(fake_program(exit=1)) as worker:
+        worker.open()
+        assert worker.ended() is None
+        with pytest.raises(WorkerError):
+            worker.draw(ASK)
+        assert worker.ended() == "its process ended with exit status 3: the last words"
+
+
+def test_the_working_folder_does_not_hide_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with (
+        Worker(python_worker("benchmarks.bench.worker", ["absent"])) as worker,
+        pytest.raises(WorkerError, match="no bundle at"),
+    ):
+        worker.open()
+
+
+def test_a_signal_without_a_name() -> None:
+    assert signal_name(9) == "SIGKILL"
+    assert signal_name(99) == "signal 99"
 
 
 def test_a_program_that_is_not_there() -> None:

@@ -193,5 +193,5 @@ def test_what_torch_lacks_is_told(tiny_sd15: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(reference, "find_spec", lambda name: None)
     with pytest.raises(LatedgeError) as caught:
         check_reference(tiny_sd15, SETTINGS)
-    assert "torch, diffusers, transformers is not installed" in str(caught.value)
+    assert "needs torch, diffusers, transformers, not installed here" in str(caught.value)
     assert 'pip install "latedge[export]"' in str(caught.value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import latedge
+from benchmarks.bench import reference
 from benchmarks.bench.entry import unique_names
 from benchmarks.bench.request import parse_counts, parse_sizes
 from runtimes.errors import UsageError
@@ -39,12 +40,21 @@ def refused(capsys: Capture, *arguments: object) -> tuple[int, str]:
         (("{ort}", "--height", "63"), "height"),
         (("{ort}", "--batches", "1,two"), "--batches takes whole numbers from 1"),
         (("{ort}", "--batches", "0"), "--batches takes whole numbers from 1"),
+        (("{ort}", "--batches", "1001"), "--batches takes whole numbers from 1 to 1000"),
         (("{ort}", "--sizes", "64"), "--sizes takes width x height"),
+        (("{ort}", "--sizes", "64x64,64x65"), "--sizes: height 65 is not a multiple of"),
+        (("{ort}", "--guidance-scale", "nan"), "guidance_scale must be a finite number, not nan"),
+        (("{ort}", "--seed", str(2**64 - 1)), "seed must be a whole number from -2^63 to 2^64-1"),
+        (("{ort}", "--prompt", "\udcff"), "'\\udcff' is not valid UTF-8"),
         (("{ort}", "--quality", "-1"), "--quality and --shapes-prompts are 0 or more"),
         (("{ort}", "--quality", "0", "--clip", "x"), "--quality must be 1 or more"),
         (("{ort}", "--shapes-prompts", "5", "--height", "128"), "64×64"),
         (("{ort}", "--reference", "no/where"), "no/where"),
         (("{ort}", "--against", "jax"), "torch, torch-compiled"),
+        (("{ort}", "--against", "torch", "--source", "no/where"), "no/where"),
+        (("{ort}", "--fail-over", "5%"), "--fail-over: only --compare fails by it"),
+        (("--compare", "a.json", "b.json", "-o", "c.json"), "--output: --compare measures nothing"),
+        (("--compare", "a.json", "b.json", "--steps", "2"), "--steps: --compare measures nothing"),
         (("{ort}", "--source", "x"), "--source is for --against torch"),
         (("{ort}", "-o", "no/folder/x.json"), "the folder no/folder does not exist"),
         (("{ort}", "--compare", "a.json", "b.json"), "--compare takes two results and no bundles"),
@@ -93,6 +103,21 @@ def test_counts_and_sizes_are_read() -> None:
         parse_sizes("256x")
 
 
+def test_torch_is_looked_for_before_anything_is_measured(
+    shapes_ort: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "find_spec", lambda name: None)
+    status, line = refused(capsys, shapes_ort, "--against", "torch")
+    assert status == 1
+    assert "--against torch needs torch, diffusers, transformers, not installed here" in line
+
+
 def test_names_tell_subjects_apart() -> None:
     paths = [Path("/a/x.ort"), Path("/b/x.ort"), Path("/b/y"), Path("/b/y")]
     assert unique_names(paths) == ["a/x.ort", "b/x.ort", "y", "y (2)"]
+    assert unique_names([Path("/a/x"), Path("/a/x"), Path("/a/x (2)")]) == [
+        "x",
+        "x (2)",
+        "x (2) (2)",
+    ]
+    assert unique_names([Path("/a/torch")], ["torch"]) == ["torch (2)"]
