@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.bench.client import Worker, WorkerError
+from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry, files_of
-from benchmarks.bench.memory import MemorySampler
 from benchmarks.bench.page_cache import drop
 from benchmarks.bench.protocol import Ask, Drawn
 from benchmarks.bench.results import PICTURE, UNET_CALL, VAE_DECODER, Batch, Resolution
+from benchmarks.bench.sessions import sampler_of
+from runtimes.errors import LatedgeError
 
 Tell = Callable[[str], None]
 
@@ -32,9 +33,10 @@ def prepare(entry: Entry) -> int:
 
     Raises:
         WorkerError: it can't be loaded.
+        SamplerError: its memory can't be told.
     """
     with Worker(entry.program) as worker:
-        sampler = MemorySampler(worker.pid)
+        sampler = sampler_of(worker)
         sampler.start()
         try:
             worker.open()
@@ -59,9 +61,11 @@ def cold_load(entry: Entry, cache: Path) -> float | str:
     Raises:
         WorkerError: it can't be loaded.
     """
-    kept = files_of(cache) if cache.is_dir() else ()
     with Worker(entry.program) as worker:
-        gone = drop((*entry.files, *kept))
+        try:
+            gone = drop((*entry.files, *files_of(cache)))
+        except OSError as e:
+            return f"no cold load: {e.filename}: {e.strerror}"
         if gone is None:
             return "no cold load: this system doesn't drop files from its cache"
         if not gone:
@@ -76,7 +80,7 @@ def measure_batches(entry: Entry, ask: Ask, sizes: Sequence[int], tell: Tell) ->
         tell(f"{entry.name}: {size} at once")
         try:
             drawn, peak = _calls(entry, replace(ask, count=size))
-        except WorkerError as e:
+        except LatedgeError as e:
             found.append(Batch(size=size, error=str(e)))
             continue
         batch_ms = statistics.median(sum(each.stages[PICTURE]) for each in drawn)
@@ -94,7 +98,7 @@ def measure_resolutions(
         tell(f"{entry.name}: {width}×{height}")
         try:
             drawn, peak = _calls(entry, replace(ask, height=height, width=width))
-        except WorkerError as e:
+        except LatedgeError as e:
             found.append(Resolution(height=height, width=width, error=str(e)))
             continue
         found.append(
@@ -114,7 +118,7 @@ def _calls(entry: Entry, ask: Ask) -> tuple[list[Drawn], int]:
     """Draws in a new process; gives what was timed, and the peak while drawing, loading aside."""
     with Worker(entry.program) as worker:
         worker.open()
-        sampler = MemorySampler(worker.pid)
+        sampler = sampler_of(worker)
         sampler.start()
         try:
             worker.draw(ask)

@@ -111,6 +111,7 @@ def measure_quality(
     prompts: Sequence[Ask],
     reference: Reference | None,
     *,
+    missing: str = NO_REFERENCE,
     clip: ClipScorer | None = None,
     shapes_prompts: int = 0,
 ) -> Quality:
@@ -120,6 +121,7 @@ def measure_quality(
         paint: draws one picture of the subject.
         prompts: the pictures that are compared with the reference's and scored by CLIP.
         reference: the pictures of the same prompts and seeds; None compares nothing.
+        missing: why there is no reference, for the notes.
         clip: scores pictures by their prompts; None scores nothing.
         shapes_prompts: prompts a class for the accuracy of the shapes model; 0 judges nothing.
             `benchmarks.bench.shapes_accuracy.check_is_shapes` says beforehand whether it can be.
@@ -133,7 +135,7 @@ def measure_quality(
     pictures = [paint(ask.prompt, ask.seed) for ask in prompts]
     found = Quality(pictures=kept_pictures(prompts, pictures))
     if reference is None:
-        found = msgspec.structs.replace(found, notes=(NO_REFERENCE,))
+        found = msgspec.structs.replace(found, notes=(missing,))
     else:
         found = _with_comparison(found, reference.label, compare(pictures, reference.pictures))
     if clip is not None:

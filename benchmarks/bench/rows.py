@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +18,7 @@ from benchmarks.bench.results import COLD_LOAD, Peaks, Plan, Settings, Stage, Su
 from benchmarks.bench.sessions import Measured
 from benchmarks.bench.statistics import stage
 from runtimes.bundle import cache_folder
+from runtimes.clean_exit import describe
 from runtimes.errors import LatedgeError
 
 Tell = Callable[[str], None]
@@ -57,7 +59,7 @@ class RowBuilder:
         self._settings, self._options = settings, options
         self._measured, self._entry, self._tell = measured, measured.entry, tell
         self._samples = {name: list(found) for name, found in measured.samples.items()}
-        self._notes = list(measured.notes)
+        self._notes = [*measured.notes, *self._drop_too_short()]
         self._found: dict[str, object] = {}
         self._error = measured.error
 
@@ -82,6 +84,13 @@ class RowBuilder:
 
     def _stages(self) -> dict[str, Stage]:
         return {name: stage(found) for name, found in self._samples.items() if any(found)}
+
+    def _drop_too_short(self) -> Iterator[str]:
+        """Leaves out stages that took no time by the clock which told them; notes."""
+        for name, sessions in list(self._samples.items()):
+            if any(sample <= 0 for session in sessions for sample in session):
+                del self._samples[name]
+                yield f"no {name}: it takes less than the clock that told it can tell"
 
     def add_cold_loads(self) -> None:
         """As many as there are sessions."""
@@ -135,20 +144,22 @@ class RowBuilder:
     def add_energy(self, meter: Meter | None, idle: float | None) -> None:
         """Joules of the measured pictures, where the machine tells."""
         joules, seconds = self._measured.joules, self._measured.seconds
-        if meter is not None and joules:
+        if meter is not None and not joules:
+            self._notes.append(f"no energy: {meter.source} told none while pictures were made")
+        elif meter is not None:
             found = summarize(meter, sum(joules), sum(seconds), len(joules), idle)
             self._found["energy"] = found
 
-    def add_notes(self, notes: Iterable[str]) -> None:
-        """What could not be had of the whole run."""
-        self._notes.extend(notes)
+    def add_notes(self, notes: Iterable[str | None]) -> None:
+        """What could not be had of the whole run; None for what could."""
+        self._notes.extend(note for note in notes if note is not None)
 
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """A failure here is the row's error; what was measured before stays."""
         try:
             return work()
-        except LatedgeError as e:
-            self._error = self._error or str(e)
+        except (LatedgeError, OSError) as e:
+            self._error = self._error or describe(e)
             return None
 
 
@@ -162,6 +173,14 @@ def bare_row(entry: Entry, settings: Settings, *, error: str | None) -> Subject:
         settings=settings,
         model_sha256=entry.model_sha256,
         bundle_sha256=None if bundle is None else bundle.sha256,
-        size_bytes=sum(path.stat().st_size for path in entry.files),
+        size_bytes=_size_bytes(entry.files),
         error=error,
     )
+
+
+def _size_bytes(files: Iterable[Path]) -> int | None:
+    """None where one is gone: the row's error says more of it."""
+    try:
+        return sum(path.stat().st_size for path in files)
+    except OSError:
+        return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psutil
 
-from benchmarks.bench.client import WorkerError
 from benchmarks.bench.device_memory import open_device_memory
 from benchmarks.bench.energy import idle_watts, open_meter
 from benchmarks.bench.entry import Entry, ask_of
@@ -17,11 +17,11 @@ from benchmarks.bench.judge import Judge
 from benchmarks.bench.machine import describe
 from benchmarks.bench.noise import NoiseWatch
 from benchmarks.bench.peaks import PeakError, measure_peaks
-from benchmarks.bench.ratios import paired_ratios
+from benchmarks.bench.ratios import FEWEST_SESSIONS, paired_ratios
 from benchmarks.bench.results import Peaks, Ratio, Report, Settings, Subject
 from benchmarks.bench.rows import Options, RowBuilder, bare_row
 from benchmarks.bench.sessions import Watch, run_sessions
-from runtimes.errors import UsageError
+from runtimes.errors import LatedgeError, UsageError
 from runtimes.version import VERSION
 
 Tell = Callable[[str], None]
@@ -57,7 +57,7 @@ class Run:
             UsageError: the subjects don't fit into memory together.
         """
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        before, notes = self._peaks()
+        before, failure = self._peaks()
         rows = self._prepare()
         able = [entry for entry in self.entries if entry.name not in rows]
         noise = NoiseWatch()
@@ -75,12 +75,16 @@ class Run:
         noise.start(lambda: workers)
         measured = run_sessions(able, self.options.plan, ask_of(self.settings), watch)
         found_noise = noise.finish()
-        after, more = self._peaks()
-        peaks, notes = best(before, after), notes or more
-        notes += [note for note in (no_meter, no_gpus) if note is not None]
+        after, _ = self._peaks()
+        peaks = best(before, after)
+        notes = (None if peaks else failure, no_meter, no_gpus)
+        whole = {each.entry.name for each in measured if each.error is None}
+        no_ratios = self._no_ratios(whole)
         for each in measured:
             builder = RowBuilder(self.settings, self.options, each, self.tell)
             builder.add_notes(notes)
+            if each.entry is not self.entries[0]:
+                builder.add_notes([no_ratios])
             builder.add_energy(meter, idle)
             rows[each.entry.name] = self._complete(builder, peaks)
         subjects = tuple(rows[entry.name] for entry in self.entries)
@@ -91,21 +95,30 @@ class Run:
             machine=describe(),
             plan=self.options.plan,
             subjects=subjects,
-            ratios=all_ratios(subjects),
+            ratios=all_ratios(subjects, whole),
             peaks=peaks,
             noise=found_noise,
             reference_pictures=self.judge.reference_pictures if self.judge else (),
         )
 
-    def _peaks(self) -> tuple[Peaks | None, list[str]]:
+    def _peaks(self) -> tuple[Peaks | None, str | None]:
         """The machine's peaks, or why there are none."""
         if not self.options.limits:
-            return None, []
+            return None, None
         self.tell("measuring what the machine can do")
         try:
-            return measure_peaks(self.options.threads), []
+            return measure_peaks(self.options.threads), None
         except PeakError as e:
-            return None, [str(e)]
+            return None, str(e)
+
+    def _no_ratios(self, whole: AbstractSet[str]) -> str | None:
+        """Why there are none, if so."""
+        first, sessions = self.entries[0].name, self.options.plan.sessions
+        if first not in whole:
+            return f"no ratios: {first}, by which they are taken, failed"
+        if sessions < FEWEST_SESSIONS:
+            return f"no ratios: they take {FEWEST_SESSIONS} sessions or more; here is {sessions}"
+        return None
 
     def _prepare(self) -> dict[str, Subject]:
         """Loads each subject once, untimed; gives the rows of those that can't be loaded."""
@@ -115,7 +128,7 @@ class Run:
             self.tell(f"preparing {entry.name}")
             try:
                 needed[entry.name] = prepare(entry)
-            except WorkerError as e:
+            except LatedgeError as e:
                 failed[entry.name] = bare_row(entry, self.settings, error=str(e))
         free = psutil.virtual_memory().available
         if self.options.plan.interleaved and sum(needed.values()) > free:
@@ -149,15 +162,21 @@ def best(*found: Peaks | None) -> Peaks | None:
     )
 
 
-def all_ratios(subjects: Sequence[Subject]) -> tuple[Ratio, ...]:
-    """Each subject after the first by the first, stage by stage; failed ones are left out."""
-    whole = [each for each in subjects if each.error is None]
-    if not whole or subjects[0].error is not None:
+def all_ratios(subjects: Sequence[Subject], whole: AbstractSet[str]) -> tuple[Ratio, ...]:
+    """Each subject after the first by the first, stage by stage.
+
+    Args:
+        subjects: the rows.
+        whole: names of those whose sessions all went well; the others have no ratios, and there
+            are none at all where the first is not among them.
+    """
+    first, *others = subjects
+    if first.name not in whole:
         return ()
-    first, *others = whole
     return tuple(
         ratio
         for other in others
+        if other.name in whole
         for ratio in paired_ratios(
             other.stages, first.stages, subject=other.name, baseline=first.name
         )

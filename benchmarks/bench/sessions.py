@@ -17,6 +17,7 @@ from benchmarks.bench.client import Worker, WorkerError
 from benchmarks.bench.energy import Meter
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.memory import MemorySampler
+from benchmarks.bench.process_tree import SamplerError
 from benchmarks.bench.protocol import Ask, Opened
 from benchmarks.bench.results import FIRST_CALL, LOAD, PICTURE, Memory, Plan
 from runtimes.errors import LatedgeError
@@ -111,6 +112,8 @@ class _Session:
         with ExitStack() as stack:
             started = (self._start(each, stack) for each in subjects)
             running = [one for one in started if one is not None]
+            if all(one.measured.error is not None for one in running):
+                return
             for one in running:
                 _guarded(one, self._warm_up)
             for turn in range(self.plan.rounds):
@@ -126,20 +129,18 @@ class _Session:
         self.watch.tell(f"session {self.number + 1} of {self.plan.sessions}: {what}")
 
     def _tick(self, running: Sequence[_Running]) -> None:
-        self.watch.tick({one.worker.pid for one in running if one.measured.error is None})
+        # Those that failed too: what they took until then isn't others' work.
+        self.watch.tick({one.worker.pid for one in running})
 
     def _start(self, measured: Measured, stack: ExitStack) -> _Running | None:
         self._tell(f"loading {measured.entry.name}")
         try:
             worker = stack.enter_context(Worker(measured.entry.program))
+            sampler = sampler_of(worker, self.watch.device_bytes)
         except WorkerError as e:
             measured.error = str(e)
             return None
-        running = _Running(
-            measured,
-            worker,
-            MemorySampler(worker.pid, device_bytes=self.watch.device_bytes),
-        )
+        running = _Running(measured, worker, sampler)
         running.sampler.start()
         running.sampler.mark(LOAD)
         _guarded(running, self._load)
@@ -154,9 +155,9 @@ class _Session:
         one.sampler.mark(FIRST_CALL)
         first = one.worker.draw(self.ask)
         self._keep(one, {FIRST_CALL: first.stages[PICTURE]})
+        one.sampler.mark(PICTURE)
         for _ in range(self.plan.warmup - 1):
             one.worker.draw(self.ask)
-        one.sampler.mark(PICTURE)
 
     def _draw(self, one: _Running) -> None:
         meter = self.watch.meter
@@ -174,6 +175,20 @@ class _Session:
             while len(sessions) <= self.number:
                 sessions.append([])
             sessions[self.number].extend(values)
+
+
+def sampler_of(
+    worker: Worker, device_bytes: Callable[[set[int]], int | None] | None = None
+) -> MemorySampler:
+    """A sampler of a worker's memory, not yet started.
+
+    Raises:
+        WorkerError: the process has ended; says how.
+    """
+    try:
+        return MemorySampler(worker.pid, device_bytes=device_bytes)
+    except SamplerError as e:
+        raise WorkerError(worker.ended() or str(e)) from e
 
 
 def _guarded(running: _Running, work: Callable[[_Running], None]) -> None:

@@ -75,7 +75,8 @@ class Benchmark:
             )
             for peer in self.peers
         ]
-        return msgspec.structs.replace(report, subjects=tuple(rows), ratios=all_ratios(rows))
+        whole = {row.name for row in rows if row.error is None}
+        return msgspec.structs.replace(report, subjects=tuple(rows), ratios=all_ratios(rows, whole))
 
     def _ready(self, peer: Peer, errors: dict[str, str]) -> Ready | None:
         try:

@@ -34,15 +34,21 @@ class FakeSubject:
         if ask.height == int(self.given.get("too_large", 0)):
             raise ValueError(f"{ask.height} is too large\nand more lines")
         number = float(self.given.get("ms", 1)) * ask.count * ask.height * ask.width / 64**2
-        return Drawn(
-            {
-                "text_encoder": [number],
-                "unet_call": [number] * ask.num_inference_steps,
-                "sampler": [number],
-                "vae_decoder": [number],
-                "picture": [10 * number + self.drawn],
-            }
-        )
+        stages = {
+            "text_encoder": [number],
+            "unet_call": [number] * ask.num_inference_steps,
+            "sampler": [number],
+            "vae_decoder": [number],
+            "picture": [10 * number + self.drawn],
+        }
+        if ask.picture is not None:
+            import numpy as np
+
+            shape = (ask.count, ask.height, ask.width, 3)
+            np.save(ask.picture, np.full(shape, ask.seed / 10, np.float32))
+        if "no_time" in self.given:
+            stages[self.given["no_time"]] = [0.0]
+        return Drawn(stages)
 
 
 if __name__ == "__main__":

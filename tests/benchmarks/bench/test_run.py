@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
+from benchmarks.bench import extras, rows
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.results import Peaks, Plan, Report, Settings, encode, read
 from benchmarks.bench.rows import Options
 from benchmarks.bench.run import Run, best
-from runtimes.errors import UsageError
+from runtimes.errors import LatedgeError, UsageError
 from tests.benchmarks.bench.fakes import fake_entry
 
 SETTINGS = Settings(
@@ -81,7 +84,50 @@ def test_a_subject_that_crashes_leaves_the_others_whole() -> None:
     assert second.stages["first_call"].summary.n == 1
     assert third.error == "ValueError: not here"
     assert third.stages == {}
+    # A failure leaves no pair here; where it is the first one's, the others are told.
     assert report.ratios == ()
+    assert not any("no ratios" in note for row in report.subjects for note in row.notes)
+    second, first = run(fake_entry("b", die=2), fake_entry("a")).subjects
+    assert second.error is not None
+    assert "no ratios: b, by which they are taken, failed" in first.notes
+
+
+def test_one_session_gives_no_ratios_and_says_so() -> None:
+    plan = Plan(sessions=1, rounds=1, warmup=1)
+    report = run(fake_entry("a"), fake_entry("b"), plan=plan, cold=False)
+    assert report.ratios == ()
+    first, second = report.subjects
+    assert "no ratios: they take 2 sessions or more; here is 1" in second.notes
+    assert not any("no ratios" in note for note in first.notes)
+
+
+def test_what_fails_after_the_sessions_leaves_the_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(entry: Entry, cache: object) -> NoReturn:
+        raise LatedgeError("the disk is gone")
+
+    monkeypatch.setattr(rows, "cold_load", fail)
+    report = run(fake_entry("a"), fake_entry("b"))
+    assert [row.error for row in report.subjects] == ["the disk is gone"] * 2
+    assert {ratio.stage for ratio in report.ratios} >= {"unet_call", "picture"}
+
+
+def test_a_file_that_vanishes_costs_the_cold_load_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def vanish(paths: object) -> NoReturn:
+        raise FileNotFoundError(2, "No such file or directory", "/cache/x")
+
+    monkeypatch.setattr(extras, "drop", vanish)
+    (row,) = run(fake_entry("a")).subjects
+    assert row.error is None
+    assert "cold_load" not in row.stages
+    assert "no cold load: /cache/x: No such file or directory" in row.notes
+
+
+def test_a_stage_below_its_clock_is_left_out_with_a_note() -> None:
+    (row,) = run(fake_entry("a", no_time="text_encoder"), cold=False).subjects
+    assert row.error is None
+    assert "text_encoder" not in row.stages
+    assert "picture" in row.stages
+    assert "no text_encoder: it takes less than the clock that told it can tell" in row.notes
 
 
 def test_subjects_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NoReturn
 
+import pytest
+
+from benchmarks.bench import sessions
+from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry
+from benchmarks.bench.process_tree import SamplerError
 from benchmarks.bench.results import Plan
 from benchmarks.bench.sessions import Measured, Watch, run_sessions
 from tests.benchmarks.bench.fakes import ASK, fake_entry
@@ -95,6 +100,22 @@ def test_a_subject_that_cannot_be_loaded_is_a_row_too() -> None:
     assert refused.error == "ValueError: no such thing"
     assert refused.samples["picture"] == []
     assert len(whole.samples["picture"]) == 2
+
+
+def test_a_process_that_ends_at_once_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(worker: Worker) -> str:
+        return f"process {worker.pid} ended"
+
+    def absent(pid: int, **_: object) -> NoReturn:
+        raise SamplerError("there is no such process")
+
+    monkeypatch.setattr(sessions, "MemorySampler", absent)
+    monkeypatch.setattr(Worker, "ended", ended)
+    ledger = Ledger()
+    (one,) = run(fake_entry(), ledger=ledger)
+    assert one.error is not None
+    assert one.error.endswith("ended")
+    assert ledger.ticks == []  # nobody is left to take a turn
 
 
 def test_energy_is_that_of_the_measured_pictures_alone() -> None:
