@@ -11,8 +11,9 @@ another major.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -44,6 +45,10 @@ STAGES: dict[str, str] = {
 """Stage → what is timed. Those from the text encoder on are taken after the first call."""
 
 
+Milliseconds = Annotated[float, msgspec.Meta(gt=0)]
+"""A time. What is read is held to it: comparisons and plots take logarithms."""
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Order statistics of a stage, in milliseconds.
 
@@ -59,13 +64,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         spread: interquartile range by the median.
     """
 
-    n: int
-    min: float
-    p50: float
-    p90: float
-    p95: float
-    p99: float
-    max: float
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    min: Milliseconds
+    p50: Milliseconds
+    p90: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
+    max: Milliseconds
     spread: float
 
 
@@ -79,7 +84,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         summary: of all samples.
     """
 
-    sessions: tuple[tuple[float, ...], ...]
+    sessions: tuple[tuple[Milliseconds, ...], ...]
     summary: Summary
 
 
@@ -538,7 +543,8 @@ def read(path: Path) -> Report:
     """Reads a result.
 
     Raises:
-        ResultError: the file can't be read, isn't a result, or has another major version.
+        ResultError: the file can't be read, isn't a result, has another major version, or its
+            figures are none.
     """
     try:
         raw = path.read_bytes()
@@ -546,9 +552,21 @@ def read(path: Path) -> Report:
         raise ResultError(f"{path} can't be read: {e.strerror}.") from e
     try:
         _check_header(path, msgspec.json.decode(raw, type=_Header))
-        return msgspec.json.decode(raw, type=Report)
+        found = msgspec.json.decode(raw, type=Report)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ResultError(f"{path} is not a result of `latedge bench`: {e}.") from e
+    _check_subjects(path, found.subjects)
+    return found
+
+
+def _check_subjects(path: Path, subjects: Sequence[Subject]) -> None:
+    names = [subject.name for subject in subjects]
+    for subject in subjects:
+        if names.count(subject.name) > 1:
+            raise ResultError(f"{path}: two subjects have the name {subject.name!r}.")
+        for name, stage in subject.stages.items():
+            if not any(stage.sessions):
+                raise ResultError(f"{path}: {name} of {subject.name!r} has no samples.")
 
 
 def _check_header(path: Path, found: _Header) -> None:

@@ -103,8 +103,11 @@ class Run:
 
     def _peaks(self) -> tuple[Peaks | None, str | None]:
         """The machine's peaks, or why there are none."""
+        device = self.options.device
         if not self.options.limits:
             return None, None
+        if device.lower().partition(":")[0] != "cpu":
+            return None, f"no roofline: the peaks are the processor's, and the device is {device}"
         self.tell("measuring what the machine can do")
         try:
             return measure_peaks(self.options.threads), None
@@ -113,9 +116,9 @@ class Run:
 
     def _no_ratios(self, whole: AbstractSet[str]) -> str | None:
         """Why there are none, if so."""
-        first, sessions = self.entries[0].name, self.options.plan.sessions
-        if first not in whole:
-            return f"no ratios: {first}, by which they are taken, failed"
+        sessions = self.options.plan.sessions
+        if self.entries and self.entries[0].name not in whole:
+            return f"no ratios: {self.entries[0].name}, by which they are taken, failed"
         if sessions < FEWEST_SESSIONS:
             return f"no ratios: they take {FEWEST_SESSIONS} sessions or more; here is {sessions}"
         return None
@@ -170,9 +173,9 @@ def all_ratios(subjects: Sequence[Subject], whole: AbstractSet[str]) -> tuple[Ra
         whole: names of those whose sessions all went well; the others have no ratios, and there
             are none at all where the first is not among them.
     """
-    first, *others = subjects
-    if first.name not in whole:
+    if not subjects or subjects[0].name not in whole:
         return ()
+    first, *others = subjects
     return tuple(
         ratio
         for other in others

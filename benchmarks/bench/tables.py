@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def heading(report: Report) -> list[str]:
         f"{machine.processor}, {machine.cores} cores, {machine.memory_bytes / 1e9:.0f} GB, "
         f"{machine.system}, Python {machine.python}; "
         + ", ".join(f"{name} {number}" for name, number in machine.packages.items()),
-        f"{plan.sessions} sessions of {plan.rounds} pictures, {turns}",
+        f"{_counted(plan.sessions, 'session')} of {_counted(plan.rounds, 'picture')}, {turns}",
     ]
     settings = next((each.settings for each in report.subjects if each.settings), None)
     if settings is not None:
@@ -71,11 +72,15 @@ def heading(report: Report) -> list[str]:
         )
     if report.peaks is not None:
         lines.append(
-            f"machine's peak, {report.peaks.threads} threads: "
+            f"machine's peak, {_counted(report.peaks.threads, 'thread')}: "
             f"{report.peaks.flops_per_s / 1e9:.0f} GFLOP/s, "
             f"{report.peaks.bytes_per_s / 1e9:.1f} GB/s"
         )
     return lines + noise_lines(report.noise)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def noise_lines(noise: Noise | None) -> list[str]:
@@ -246,4 +251,5 @@ def _remarks(report: Report) -> Table:
 
 
 def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    marked = re.sub(r"([\\`*\[\]|])", r"\\\1", " ".join(text.split()))
+    return marked.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from benchmarks.bench.results import (
     Machine,
@@ -16,6 +18,7 @@ from benchmarks.bench.results import (
     encode,
     read,
 )
+from benchmarks.bench.statistics import stage
 
 
 def report() -> Report:
@@ -67,3 +70,34 @@ def test_a_later_minor_version_is_read(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match=r"x\.json can't be read: No such file"):
         read(tmp_path / "x.json")
+
+
+def with_stage(old: str, new: str) -> bytes:
+    """A result of one subject with a stage of two samples, altered."""
+    row = structs.replace(report().subjects[0], stages={"load": stage([[2.0], [3.0]])})
+    raw = encode(structs.replace(report(), subjects=(row,)))
+    found = json.dumps(json.loads(raw))
+    assert old in found
+    return found.replace(old, new, 1).encode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[[2.0], [3.0]]", "[[2.0], [0.0]]", r"Expected `float` > 0\.0 - at .*sessions"),
+        ('"p50": 2.5', '"p50": -1', r"Expected `float` > 0\.0 - at .*summary\.p50"),
+        ("[[2.0], [3.0]]", "[[], []]", "load of 'a' has no samples"),
+    ],
+)
+def test_times_that_are_none_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(with_stage(old, new))
+    with pytest.raises(ResultError, match=message):
+        read(path)
+
+
+def test_subjects_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(encode(structs.replace(report(), subjects=report().subjects * 2)))
+    with pytest.raises(ResultError, match="two subjects have the name 'a'"):
+        read(path)

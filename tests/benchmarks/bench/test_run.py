@@ -28,7 +28,7 @@ SETTINGS = Settings(
 
 def run(*entries: Entry, plan: Plan | None = None, **options: object) -> Report:
     plan = plan or Plan(sessions=2, rounds=2, warmup=1)
-    chosen = Options(plan=plan, limits=False, **options)  # pyright: ignore[reportArgumentType]
+    chosen = Options(plan=plan, **{"limits": False, **options})  # pyright: ignore[reportArgumentType]
     return Run(entries, SETTINGS, chosen, None, "latedge bench x", lambda line: None).report()
 
 
@@ -150,3 +150,10 @@ def test_peaks_are_the_best_of_before_and_after() -> None:
     both = best(found, Peaks(flops_per_s=1, bytes_per_s=5, threads=1))
     assert both == Peaks(flops_per_s=2, bytes_per_s=5, threads=1)
     assert best(None, None) is None
+
+
+def test_a_gpu_is_not_held_against_the_processors_peaks() -> None:
+    report = run(fake_entry("a"), device="cuda:0", limits=True, cold=False)
+    assert report.peaks is None
+    told = "no roofline: the peaks are the processor's, and the device is cuda:0"
+    assert told in report.subjects[0].notes
