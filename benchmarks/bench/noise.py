@@ -12,8 +12,9 @@ import numpy as np
 from msgspec import structs
 
 from benchmarks.bench.fixed_calculation import ReferenceTime, time_reference
-from benchmarks.bench.results import Noise, Summary
+from benchmarks.bench.results import Noise
 from benchmarks.bench.sensors import Sensors, read_sensors
+from benchmarks.bench.statistics import summarize
 from benchmarks.bench.system_load import ProcessorTime, load_average, own_seconds, processor_time
 
 OTHERS_MEAN = 0.05
@@ -131,7 +132,7 @@ class NoiseWatch:
                 others_share=others,
                 others_share_max=max(shares) if shares else others,
                 steal_share=_share(begin, end, end.processor.stolen - begin.processor.stolen),
-                reference=_summary(self.reference_ms),
+                reference=summarize([self.reference_ms]),
                 drift=_drift(self._seen.references),
                 frequency_drop=_frequency_drop(self._seen.sensors),
                 temperature_c=max(
@@ -226,22 +227,6 @@ def _share(begin: _Moment, end: _Moment, seconds: float) -> float | None:
 def _others(begin: _Moment, end: _Moment) -> float | None:
     busy = end.processor.busy - begin.processor.busy
     return _share(begin, end, busy - (end.own - begin.own))
-
-
-def _summary(values: Sequence[float]) -> Summary:
-    low, q1, p50, q3, p90, p95, p99, high = map(
-        float, np.percentile(values, (0, 25, 50, 75, 90, 95, 99, 100))
-    )
-    return Summary(
-        n=len(values),
-        min=low,
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
-        max=high,
-        spread=(q3 - q1) / p50,
-    )
 
 
 def _drift(references: Sequence[ReferenceTime]) -> float:

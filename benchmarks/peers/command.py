@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.bench.results import Plan, Report, Settings, encode
+from benchmarks.bench.output import check_output
+from benchmarks.bench.results import Plan, Settings, encode
 from benchmarks.environments.environment import REPOSITORY
 from benchmarks.peers.model import open_model
 from benchmarks.peers.preparing import Workshop, all_cores
@@ -19,17 +20,22 @@ from benchmarks.peers.subjects import PEERS, Peer
 from benchmarks.synthetic import MODELS
 from runtimes.checks import check_count
 from runtimes.errors import UsageError, unknown_name
+from runtimes.pictures import write_whole
 
 WORK = REPOSITORY / "build" / "peers"
 OUTPUT = REPOSITORY / "benchmarks" / "results" / "peers.json"
 SAMPLER = "ddim"
 """The one that all peers have, or nearly."""
 
+_ALWAYS = ("model", "steps", "sessions", "rounds")
+_PLACES = ("work", "output", "timeout")
+
 MOST = 1000
 MOST_SECONDS = 1_000_000
 
 
 def peers(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Option(
@@ -70,8 +76,8 @@ def peers(
     cores = all_cores() if threads is None else check_count("--threads", threads, MOST)
     if not 0 < timeout <= MOST_SECONDS:
         raise UsageError(f"--timeout must be above 0 and at most {MOST_SECONDS}, not {timeout:g}.")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; --output names the JSON file.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    check_output(output, [])
     # After the checks: these need the extras bench, export and synth.
     from benchmarks.bench.tables import as_markdown
     from benchmarks.peers.measuring import Benchmark
@@ -92,12 +98,12 @@ def peers(
     workshop = Workshop(found, work, cores, timeout, _tell)
     shutil.rmtree(workshop.cache, ignore_errors=True)
     os.environ["LATEDGE_CACHE"] = str(workshop.cache)
-    command = shlex.join(
-        ["python", "-m", "benchmarks.peers", *_typed(model, steps, sessions, rounds)]
-    )
+    command = shlex.join(["python", "-m", "benchmarks.peers", *_typed(context)])
     report = Benchmark(rows, workshop, settings, plan, pictures, command).report()
-    write(report, output)
-    print(as_markdown(report))
+    try:
+        write_whole(output, encode(report))
+    finally:
+        print(as_markdown(report))  # which a full disk doesn't take away
     if any(subject.error for subject in report.subjects):
         raise typer.Exit(1)
 
@@ -115,22 +121,25 @@ def chosen(names: Sequence[str]) -> tuple[Peer, ...]:
     return tuple(peer for peer in PEERS if not names or peer.name in names)
 
 
-def write(report: Report, output: Path) -> None:
-    """Writes the JSON file, which appears whole or not at all."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        partial.write_bytes(encode(report))
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+def _typed(context: typer.Context) -> list[str]:
+    """The options that decide about figures: given ones, and those whose defaults may change."""
+    words: list[str] = []
+    for name in (option.name or "" for option in context.command.params):  # as they are declared
+        source, value = context.get_parameter_source(name), context.params.get(name)
+        given = source is not None and source.name == "COMMANDLINE"
+        if name in _ALWAYS or (given and name not in _PLACES):
+            words += _words(name, value)
+    return words
 
 
-def _typed(model: str, steps: int, sessions: int, rounds: int) -> list[str]:
-    return [
-        *("--model", model if model in ("shapes", *MODELS) else Path(model).name),
-        *("--steps", str(steps), "--sessions", str(sessions), "--rounds", str(rounds)),
-    ]
+def _words(name: str, value: object) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    values: list[object] = [*value] if isinstance(value, list) else [value]
+    # Of a model's folder the name: where it lies is this machine's alone.
+    shown = [Path(str(each)).name if name == "model" else str(each) for each in values]
+    return [word for each in shown for word in (f"--{name}", each)]
 
 
 def main(arguments: Sequence[str]) -> int:

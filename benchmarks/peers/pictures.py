@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.protocol import Ask
+from benchmarks.bench.quality import psnr_db
 from benchmarks.bench.results import PICTURE, Quality
 from runtimes.errors import LatedgeError
 
@@ -77,8 +77,5 @@ def draw(entry: Entry, ask: Ask, place: Path) -> First:
 
 def compare(reference: Reference, picture: Picture) -> Quality:
     """The figures of one picture beside the reference's."""
-    error = float(np.mean((reference.picture.astype(np.float64) - picture) ** 2))
-    if error == 0:
-        return Quality(reference=reference.name, equal=True)
-    psnr_db = 10 * math.log10(1 / error)
-    return Quality(reference=reference.name, psnr_db=psnr_db, psnr_db_min=psnr_db)
+    found = psnr_db(picture, reference.picture)
+    return Quality(reference=reference.name, psnr_db=found, psnr_db_min=found, equal=found is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.bench.entry import Entry
 from benchmarks.bench.results import PICTURE, Build, Plan, Report, Settings, read
 from benchmarks.bench.tables import as_markdown
 from benchmarks.peers import command
-from benchmarks.peers.command import chosen, main, write
+from benchmarks.peers.command import chosen, main
 from benchmarks.peers.measuring import Benchmark
 from benchmarks.peers.model import open_model
 from benchmarks.peers.pictures import Reference, compare
@@ -115,12 +114,6 @@ def test_table_has_a_line_for_every_row(report: Report) -> None:
     assert "ValueError: no such folder" in table
 
 
-def test_report_is_written_and_read(report: Report, tmp_path: Path) -> None:
-    write(report, tmp_path / "new" / "peers.json")
-    assert read(tmp_path / "new" / "peers.json") == report
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["peers.json"]
-
-
 def test_psnr() -> None:
     a = np.full((1, 2, 2, 3), 0.5, np.float32)
     reference = Reference("first", a)
@@ -152,11 +145,16 @@ def test_command_line(
     monkeypatch.setenv("LATEDGE_CACHE", "put back afterwards")
     output = tmp_path / "peers.json"
     given = ["--model", "shapes", "--threads", "1", "--work", str(tmp_path / "work")]
+    given += ["--only", "diffusers eager", "--no-pictures"]
     assert main([*given, "-o", str(output)]) == 1, "rows have errors"
     assert capsys.readouterr().out.count("| first |") >= 1
-    assert json.loads(output.read_bytes())["format"] == "latedge-bench"
+    assert read(output) == report
     assert (seen[0].settings.height, seen[0].plan.interleaved) == (64, False)
-    assert seen[0].command.startswith("python -m benchmarks.peers --model shapes --steps 2")
+    # All that decides about the figures, and no place of this machine.
+    assert seen[0].command == (
+        "python -m benchmarks.peers --model shapes --steps 2 --sessions 1 --rounds 2 --threads 1 "
+        "--only 'diffusers eager' --no-pictures"
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,6 +163,7 @@ def test_command_line(
         (["--only", "no such"], "unknown row 'no such'"),
         (["--timeout", "0"], "--timeout must be above 0"),
         (["--steps", "0"], "--steps must be"),
+        (["-o", "/dev/null"], "/dev/null is something else than a result, and is not replaced"),
         (["--model", "sd51"], "unknown model 'sd51'"),
     ],
 )
