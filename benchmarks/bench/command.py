@@ -25,7 +25,7 @@ def bench(
     bundles: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="BUNDLE…",
+            metavar="BUNDLE",
             help="Compiled bundles of one model; each is compared with the first.",
             show_default=False,
         ),

@@ -15,7 +15,7 @@ from benchmarks.bench.columns import (
     milliseconds,
     size,
 )
-from benchmarks.bench.results import Noise, Ratio, Report, Stage, Subject
+from benchmarks.bench.results import Noise, Report, Stage, Subject
 
 NODES_IN_TEXT = 3
 """Of a component's costliest nodes; the other forms have ten."""
@@ -43,7 +43,7 @@ def tables(report: Report, *, nodes: int = 10) -> list[Table]:
     found = [
         _subjects(report),
         _stages(report),
-        _ratios(report.ratios),
+        _ratios(report),
         _sizes(report),
         _batches(report),
         _limits(report),
@@ -67,8 +67,9 @@ def heading(report: Report) -> list[str]:
     settings = next((each.settings for each in report.subjects if each.settings), None)
     if settings is not None:
         lines[2] += (
-            f": {settings.width}×{settings.height}, {settings.num_inference_steps} steps of "
-            f"{settings.sampler}, guidance {settings.guidance_scale:g}"
+            f": {settings.width}×{settings.height}, "
+            f"{_counted(settings.num_inference_steps, 'step')} of {settings.sampler}, "
+            f"guidance {settings.guidance_scale:g}"
         )
     if report.peaks is not None:
         lines.append(
@@ -155,7 +156,8 @@ def _statistic(found: Stage, key: str) -> str:
     return f"{100 * value:.1f} %" if key == "spread" else milliseconds(value)
 
 
-def _ratios(ratios: Sequence[Ratio]) -> Table:
+def _ratios(report: Report) -> Table:
+    ratios = report.ratios
     rows = [
         [
             f"{each.subject} / {each.baseline}",
@@ -168,7 +170,8 @@ def _ratios(ratios: Sequence[Ratio]) -> Table:
         for each in ratios
     ]
     confidence = f"{100 * ratios[0].confidence:g} %" if ratios else ""
-    title = f"Ratios, pair by pair ({confidence} interval, all stages together)"
+    how = ", pair by pair" if report.plan.interleaved else ""
+    title = f"Ratios{how} ({confidence} interval, all stages together)"
     return Table(title, ["ratio", "stage", "estimate", "interval", "pairs", "verdict"], rows)
 
 
