@@ -173,9 +173,14 @@ def module_command(module: str, *arguments: str) -> tuple[str, ...]:
 
 
 def environment() -> dict[str, str]:
-    """This process's variables, with which another one finds the project, clone or wheel."""
-    paths = (str(REPOSITORY), os.environ.get("PYTHONPATH", ""))
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    """This process's variables, with which another one finds the project.
+
+    Installed, it is found without, and what is on PYTHONPATH comes before the standard library:
+    that is no place for all that is installed.
+    """
+    own = "" if REPOSITORY.name in ("site-packages", "dist-packages") else str(REPOSITORY)
+    paths = [path for path in (own, os.environ.get("PYTHONPATH", "")) if path]
+    return {**os.environ, **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})}
 
 
 def signal_name(number: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bench import client
 from benchmarks.bench.client import Program, Worker, WorkerError, python_worker, signal_name
 from tests.benchmarks.bench.fakes import ASK, fake_program
 
@@ -81,6 +82,17 @@ def test_the_working_folder_does_not_hide_the_project(
         pytest.raises(WorkerError, match="no bundle at"),
     ):
         worker.open()
+
+
+def test_a_clone_is_found_by_other_processes_and_a_wheel_is_without_help(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/of/the/user")
+    assert client.environment()["PYTHONPATH"] == f"{client.REPOSITORY}{os.pathsep}/of/the/user"
+    monkeypatch.setattr(client, "REPOSITORY", Path("/lib/python3/site-packages"))
+    assert client.environment()["PYTHONPATH"] == "/of/the/user"
+    monkeypatch.delenv("PYTHONPATH")
+    assert "PYTHONPATH" not in client.environment()
 
 
 def test_a_signal_without_a_name() -> None:
