@@ -111,7 +111,7 @@ def check_reference(path: Path, settings: Settings) -> None:
         SourceError, BundleError: it is damaged or of another kind of model.
         LatedgeError: torch would draw and isn't installed.
     """
-    if not _by_torch(path):
+    if not is_diffusers(path):
         bundle = open_bundle(path)
         if bundle.graph("unet").engine is None:
             raise BundleError(
@@ -175,7 +175,7 @@ def draw_reference(
         LatedgeError: the process failed; says how it ended.
     """
     check_reference(path, settings)
-    by_torch = _by_torch(path)
+    by_torch = is_diffusers(path)
     label = f"torch fp32, {path}" if by_torch else _bundle_label(open_bundle(path))
     with TemporaryDirectory(prefix="latedge-reference-") as scratch:
         job = Job(
@@ -191,7 +191,7 @@ def draw_reference(
         return Reference(label, tuple(np.load(job.pictures)))
 
 
-def _by_torch(path: Path) -> bool:
+def is_diffusers(path: Path) -> bool:
     """Whether a folder is a Diffusers model rather than a bundle.
 
     Raises:

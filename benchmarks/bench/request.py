@@ -15,7 +15,7 @@ from benchmarks.bench.entry import (
     unique_names,
 )
 from benchmarks.bench.judge import Judging
-from benchmarks.bench.reference import check_torch
+from benchmarks.bench.reference import check_torch, is_diffusers
 from benchmarks.bench.results import Plan, Report, Settings
 from exporter.sources.folder import open_folder
 from runtimes.bundle import Bundle, open_bundle
@@ -155,7 +155,7 @@ class Request:
             for name, bundle in zip(names, bundles, strict=True)
         ]
         if not self.different_models:
-            check_same_model(entries)
+            check_same_model([*entries, *self._reference_entry()])
         if self.source is not None and self.against is None:
             raise UsageError("--source is for --against torch, which isn't asked for.")
         if self.against is not None:
@@ -167,6 +167,12 @@ class Request:
             compiled = self.against == "torch-compiled"
             entries.append(torch_entry(bundles, self.source, self.threads, compiled=compiled))
         return entries
+
+    def _reference_entry(self) -> list[Entry]:
+        """Of a reference that is a bundle, which tells the model it was made from."""
+        if self.reference is None or is_diffusers(self.reference):
+            return []
+        return [bundle_entry("reference", open_bundle(self.reference), "cpu", None)]
 
     def _judging(self) -> Judging | None:
         if self.quality < 0 or self.shapes_prompts < 0:

@@ -89,10 +89,11 @@ def test_bundles_of_different_models(shapes_ort: Path, tmp_path: Path, capsys: C
     start = text.index('"source_sha256": "') + len('"source_sha256": "')
     changed = text[:start] + "0" * 64 + text[start + 64 :]
     manifest.write_text(changed, encoding="utf-8", newline="\n")
-    status, line = refused(capsys, shapes_ort, other)
-    assert status == 2
-    assert "were made from different models" in line
-    assert "--different-models" in line
+    for given in ((shapes_ort, other), (shapes_ort, "--reference", other)):
+        status, line = refused(capsys, *given)
+        assert status == 2
+        assert "were made from different models" in line
+        assert "--different-models" in line
 
 
 def test_counts_and_sizes_are_read() -> None:
