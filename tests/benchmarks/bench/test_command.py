@@ -13,7 +13,20 @@ import latedge
 from benchmarks.bench.results import read
 
 Capture = pytest.CaptureFixture[str]
-SMALL = ["--sessions", "2", "--rounds", "1", "--steps", "2", "--quality", "2", "--threads", "1"]
+SMALL = [
+    "--sessions",
+    "2",
+    "--rounds",
+    "1",
+    "--sampler",
+    "ddim",
+    "--steps",
+    "2",
+    "--quality",
+    "2",
+    "--threads",
+    "1",
+]
 
 
 def test_two_engines_side_by_side(
