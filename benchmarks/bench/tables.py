@@ -14,7 +14,7 @@ from benchmarks.bench.columns import (
     milliseconds,
     size,
 )
-from benchmarks.bench.results import Noise, Ratio, Report, Stage, Subject
+from benchmarks.bench.results import Noise, Ratio, Report, Resolution, Stage, Subject
 
 NODES_IN_TEXT = 3
 """Of a component's costliest nodes; the other forms have ten."""
@@ -176,13 +176,23 @@ def _sizes(report: Report) -> Table:
             milliseconds(found.vae_decoder_ms),
             milliseconds(found.picture_ms),
             size(found.peak_rss),
+            *_growth(found, each.resolutions[0]),
             found.error or "",
         ]
         for each in report.subjects
         for found in each.resolutions
     ]
-    header = ["subject", "size", "U-Net call", "VAE decoder", "picture", "peak RSS", "error"]
-    return Table("Cost by size", header, rows)
+    header = ["subject", "size", "U-Net call", "VAE decoder", "picture", "peak RSS"]
+    growth = ["pixels by the first's", "its time", "its memory"]
+    return Table("Cost by size", [*header, *growth, "error"], rows)
+
+
+def _growth(found: Resolution, first: Resolution) -> list[str]:
+    """Pixels, time of the picture and memory by those of the first size."""
+    pixels = found.height * found.width / (first.height * first.width)
+    pairs = ((found.picture_ms, first.picture_ms), (found.peak_rss, first.peak_rss))
+    ratios = (above / below if above and below else None for above, below in pairs)
+    return [f"× {pixels:.3g}", *(ABSENT if r is None else f"× {r:.3g}" for r in ratios)]
 
 
 def _batches(report: Report) -> Table:

@@ -90,6 +90,23 @@ def test_tables_without_rows_are_left_out() -> None:
     ]
 
 
+def test_the_cost_of_a_size_is_set_beside_the_first() -> None:
+    small = Resolution(height=64, width=64, picture_ms=10.0, peak_rss=100)
+    large = Resolution(height=128, width=64, picture_ms=25.0, peak_rss=150)
+    failed = Resolution(height=128, width=128, error="too large")
+    row = Subject(name="a", program="", path="", resolutions=(small, large, failed))
+    (table,) = (
+        table
+        for table in tables(msgspec.structs.replace(report(), subjects=(row,)))
+        if table.title == "Cost by size"
+    )
+    assert [line[6:] for line in table.rows] == [
+        ["× 1", "× 1", "× 1", ""],
+        ["× 2", "× 2.5", "× 1.5", ""],
+        ["× 4", "–", "–", "too large"],
+    ]
+
+
 def test_markdown_is_escaped_and_whole() -> None:
     text = as_markdown(full())
     assert "| a\\|b&lt;c> | e 1 | 12.3 ms |" in text
