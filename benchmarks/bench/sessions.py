@@ -57,7 +57,7 @@ class Watch:
 
     Attributes:
         tell: what is being done, a line.
-        tick: called between rounds, with the pids of the running workers.
+        tick: called between rounds, with the pids of the running workers' trees.
         meter: of energy, where the machine has one.
         device_bytes: memory in use on GPUs by processes, by their pids.
     """
@@ -126,7 +126,8 @@ class _Session:
         self.watch.tell(f"session {self.number + 1} of {self.plan.sessions}: {what}")
 
     def _tick(self, running: Sequence[_Running]) -> None:
-        self.watch.tick({one.worker.pid for one in running if one.measured.error is None})
+        alive = (one for one in running if one.measured.error is None)
+        self.watch.tick({pid for one in alive for pid in one.sampler.pids()})
 
     def _start(self, measured: Measured, stack: ExitStack) -> _Running | None:
         self._tell(f"loading {measured.entry.name}")
