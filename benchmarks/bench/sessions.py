@@ -84,7 +84,8 @@ def run_sessions(entries: Sequence[Entry], plan: Plan, ask: Ask, watch: Watch) -
     measured = [Measured(entry) for entry in entries]
     groups = [measured] if plan.interleaved else [[each] for each in measured]
     for number in range(plan.sessions):
-        for group in groups:
+        # Whoever comes first in one session comes last in the next.
+        for group in groups if number % 2 == 0 else reversed(groups):
             alive = [each for each in group if each.error is None]
             _Session(number, plan, ask, watch).run(alive)
     return measured
@@ -116,7 +117,7 @@ class _Session:
             for turn in range(self.plan.rounds):
                 self._tick(running)
                 self._tell(f"round {turn + 1} of {self.plan.rounds}")
-                for one in running if turn % 2 == 0 else reversed(running):
+                for one in running if (turn + self.number) % 2 == 0 else reversed(running):
                     _guarded(one, self._draw)
             self._tick(running)
             for one in running:

@@ -14,7 +14,18 @@ from benchmarks.bench.columns import (
     milliseconds,
     size,
 )
-from benchmarks.bench.results import Noise, Ratio, Report, Resolution, Stage, Subject
+from benchmarks.bench.results import (
+    PICTURE,
+    Noise,
+    Ratio,
+    Report,
+    Resolution,
+    Stage,
+    Subject,
+)
+
+TOLD = 0.05
+"""Half an interval from which on it is said that small differences can't be told."""
 
 NODES_IN_TEXT = 3
 """Of a component's costliest nodes; the other forms have ten."""
@@ -75,7 +86,7 @@ def heading(report: Report) -> list[str]:
             f"{report.peaks.flops_per_s / 1e9:.0f} GFLOP/s, "
             f"{report.peaks.bytes_per_s / 1e9:.1f} GB/s"
         )
-    return lines + noise_lines(report.noise)
+    return lines + noise_lines(report.noise) + ratio_lines(report)
 
 
 def noise_lines(noise: Noise | None) -> list[str]:
@@ -84,6 +95,19 @@ def noise_lines(noise: Noise | None) -> list[str]:
         return []
     lines = [f"the machine was {noise.verdict}"]
     return [": ".join([*lines, "; ".join(noise.reasons)])] if noise.reasons else lines
+
+
+def ratio_lines(report: Report) -> list[str]:
+    """What the ratios can't tell, and what would let them."""
+    if len(report.subjects) > 1 and report.plan.sessions < 2:
+        return ["no ratios: how much processes differ shows in two sessions or more (--sessions)"]
+    reach = [each.high / each.estimate - 1 for each in report.ratios if each.stage == PICTURE]
+    if not reach or max(reach) <= TOLD:
+        return []
+    return [
+        f"differences of a whole picture below {100 * max(reach):.0f} % can't be told here; more "
+        "sessions and rounds narrow that, such as --sessions 10 --rounds 24"
+    ]
 
 
 def as_text(report: Report) -> None:

@@ -19,7 +19,7 @@ from benchmarks.bench.results import (
     Subject,
     Summary,
 )
-from benchmarks.bench.tables import as_markdown, as_text, tables
+from benchmarks.bench.tables import as_markdown, as_text, ratio_lines, tables
 from tests.benchmarks.bench.test_results import report
 
 
@@ -133,6 +133,20 @@ def test_text_shows_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for table in tables(full()):
         assert table.title.split(" (")[0] in shown
+
+
+def test_what_the_ratios_cannot_tell_is_said() -> None:
+    single = full()  # of one session
+    assert ratio_lines(single) == [
+        "no ratios: how much processes differ shows in two sessions or more (--sessions)"
+    ]
+    plan = msgspec.structs.replace(single.plan, sessions=5)
+    several = msgspec.structs.replace(single, plan=plan)
+    assert ratio_lines(several) == []  # 1.01 to 1.09 around 1.05
+    (ratio,) = several.ratios
+    wide = msgspec.structs.replace(ratio, high=1.26)
+    (line,) = ratio_lines(msgspec.structs.replace(several, ratios=(wide,)))
+    assert line.startswith("differences of a whole picture below 20 % can't be told here")
 
 
 @pytest.mark.parametrize(
