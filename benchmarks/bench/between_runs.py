@@ -5,6 +5,10 @@ slower machine. Two figures of a run can: a fixed calculation that is timed betw
 the share of the processors that others left. Neither slows down exactly as a stage does, so nothing
 is divided by them. Each is taken as what may explain a change, wholly or not at all, and the
 interval holds every case.
+
+On two cores at load averages of 2 to 13, where the same call took 9 to 38 ms, no pair out of 182 of
+equal runs was told apart (10 sessions each), and 5 % more work was told in 6: what that takes is
+turns, in one run.
 """
 
 from __future__ import annotations

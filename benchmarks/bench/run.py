@@ -17,7 +17,7 @@ from benchmarks.bench.judge import Judge
 from benchmarks.bench.machine import describe
 from benchmarks.bench.noise import NoiseWatch
 from benchmarks.bench.peaks import PeakError, measure_peaks
-from benchmarks.bench.ratios import FEWEST_SESSIONS, paired_ratios
+from benchmarks.bench.ratios import paired_ratios
 from benchmarks.bench.results import Peaks, Ratio, Report, Settings, Subject
 from benchmarks.bench.rows import Options, RowBuilder, bare_row
 from benchmarks.bench.sessions import Watch, run_sessions
@@ -79,12 +79,12 @@ class Run:
         peaks = best(before, after)
         notes = (None if peaks else failure, no_meter, no_gpus)
         whole = {each.entry.name for each in measured if each.error is None}
-        no_ratios = self._no_ratios(whole)
+        first = self.entries[0].name if self.entries else ""
         for each in measured:
             builder = RowBuilder(self.settings, self.options, each, self.tell)
             builder.add_notes(notes)
-            if each.entry is not self.entries[0]:
-                builder.add_notes([no_ratios])
+            if first not in whole and each.entry.name in whole:
+                builder.add_notes([f"no ratios: {first}, by which they are taken, failed"])
             builder.add_energy(meter, idle)
             rows[each.entry.name] = self._complete(builder, peaks)
         subjects = tuple(rows[entry.name] for entry in self.entries)
@@ -113,15 +113,6 @@ class Run:
             return measure_peaks(self.options.threads), None
         except PeakError as e:
             return None, str(e)
-
-    def _no_ratios(self, whole: AbstractSet[str]) -> str | None:
-        """Why there are none, if so."""
-        sessions = self.options.plan.sessions
-        if self.entries and self.entries[0].name not in whole:
-            return f"no ratios: {self.entries[0].name}, by which they are taken, failed"
-        if sessions < FEWEST_SESSIONS:
-            return f"no ratios: they take {FEWEST_SESSIONS} sessions or more; here is {sessions}"
-        return None
 
     def _prepare(self) -> dict[str, Subject]:
         """Loads each subject once, untimed; gives the rows of those that can't be loaded."""

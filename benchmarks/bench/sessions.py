@@ -58,7 +58,7 @@ class Watch:
 
     Attributes:
         tell: what is being done, a line.
-        tick: called between rounds, with the pids of the running workers.
+        tick: called between rounds, with the pids of the running workers' trees.
         meter: of energy, where the machine has one.
         device_bytes: memory in use on GPUs by processes, by their pids.
     """
@@ -85,7 +85,8 @@ def run_sessions(entries: Sequence[Entry], plan: Plan, ask: Ask, watch: Watch) -
     measured = [Measured(entry) for entry in entries]
     groups = [measured] if plan.interleaved else [[each] for each in measured]
     for number in range(plan.sessions):
-        for group in groups:
+        # Whoever comes first in one session comes last in the next.
+        for group in groups if number % 2 == 0 else reversed(groups):
             alive = [each for each in group if each.error is None]
             _Session(number, plan, ask, watch).run(alive)
     return measured
@@ -119,7 +120,7 @@ class _Session:
             for turn in range(self.plan.rounds):
                 self._tick(running)
                 self._tell(f"round {turn + 1} of {self.plan.rounds}")
-                for one in running if turn % 2 == 0 else reversed(running):
+                for one in running if (turn + self.number) % 2 == 0 else reversed(running):
                     _guarded(one, self._draw)
             self._tick(running)
             for one in running:
@@ -130,7 +131,7 @@ class _Session:
 
     def _tick(self, running: Sequence[_Running]) -> None:
         # Those that failed too: what they took until then isn't others' work.
-        self.watch.tick({one.worker.pid for one in running})
+        self.watch.tick({pid for one in running for pid in one.sampler.pids()})
 
     def _start(self, measured: Measured, stack: ExitStack) -> _Running | None:
         self._tell(f"loading {measured.entry.name}")

@@ -15,7 +15,17 @@ from benchmarks.bench.columns import (
     milliseconds,
     size,
 )
-from benchmarks.bench.results import Noise, Report, Stage, Subject
+from benchmarks.bench.results import (
+    PICTURE,
+    Noise,
+    Report,
+    Resolution,
+    Stage,
+    Subject,
+)
+
+TOLD = 0.05
+"""Half an interval from which on it is said that small differences can't be told."""
 
 NODES_IN_TEXT = 3
 """Of a component's costliest nodes; the other forms have ten."""
@@ -77,7 +87,7 @@ def heading(report: Report) -> list[str]:
             f"{report.peaks.flops_per_s / 1e9:.0f} GFLOP/s, "
             f"{report.peaks.bytes_per_s / 1e9:.1f} GB/s"
         )
-    return lines + noise_lines(report.noise)
+    return lines + noise_lines(report.noise) + ratio_lines(report)
 
 
 def _counted(count: int, what: str) -> str:
@@ -90,6 +100,19 @@ def noise_lines(noise: Noise | None) -> list[str]:
         return []
     lines = [f"the machine was {noise.verdict}"]
     return [": ".join([*lines, "; ".join(noise.reasons)])] if noise.reasons else lines
+
+
+def ratio_lines(report: Report) -> list[str]:
+    """What the ratios can't tell, and what would let them."""
+    if len(report.subjects) > 1 and report.plan.sessions < 2:
+        return ["no ratios: how much processes differ shows in two sessions or more (--sessions)"]
+    reach = [each.high / each.estimate - 1 for each in report.ratios if each.stage == PICTURE]
+    if not reach or max(reach) <= TOLD:
+        return []
+    return [
+        f"differences of a whole picture below {100 * max(reach):.0f} % can't be told here; more "
+        "sessions and rounds narrow that, such as --sessions 10 --rounds 24"
+    ]
 
 
 def as_text(report: Report) -> None:
@@ -184,13 +207,23 @@ def _sizes(report: Report) -> Table:
             milliseconds(found.vae_decoder_ms),
             milliseconds(found.picture_ms),
             size(found.peak_rss),
+            *_growth(found, each.resolutions[0]),
             found.error or "",
         ]
         for each in report.subjects
         for found in each.resolutions
     ]
-    header = ["subject", "size", "U-Net call", "VAE decoder", "picture", "peak RSS", "error"]
-    return Table("Cost by size", header, rows)
+    header = ["subject", "size", "U-Net call", "VAE decoder", "picture", "peak RSS"]
+    growth = ["pixels by the first's", "its time", "its memory"]
+    return Table("Cost by size", [*header, *growth, "error"], rows)
+
+
+def _growth(found: Resolution, first: Resolution) -> list[str]:
+    """Pixels, time of the picture and memory by those of the first size."""
+    pixels = found.height * found.width / (first.height * first.width)
+    pairs = ((found.picture_ms, first.picture_ms), (found.peak_rss, first.peak_rss))
+    ratios = (above / below if above and below else None for above, below in pairs)
+    return [f"× {pixels:.3g}", *(ABSENT if r is None else f"× {r:.3g}" for r in ratios)]
 
 
 def _batches(report: Report) -> Table:

@@ -14,18 +14,8 @@ from benchmarks.bench.results import read
 
 Capture = pytest.CaptureFixture[str]
 SMALL = [
-    "--sessions",
-    "2",
-    "--rounds",
-    "1",
-    "--sampler",
-    "ddim",
-    "--steps",
-    "2",
-    "--quality",
-    "2",
-    "--threads",
-    "1",
+    *("--sessions", "2", "--rounds", "1", "--sampler", "ddim", "--steps", "2", "--quality", "2"),
+    *("--threads", "1"),
 ]
 
 

@@ -92,15 +92,6 @@ def test_a_subject_that_crashes_leaves_the_others_whole() -> None:
     assert "no ratios: b, by which they are taken, failed" in first.notes
 
 
-def test_one_session_gives_no_ratios_and_says_so() -> None:
-    plan = Plan(sessions=1, rounds=1, warmup=1)
-    report = run(fake_entry("a"), fake_entry("b"), plan=plan, cold=False)
-    assert report.ratios == ()
-    first, second = report.subjects
-    assert "no ratios: they take 2 sessions or more; here is 1" in second.notes
-    assert not any("no ratios" in note for note in first.notes)
-
-
 def test_what_fails_after_the_sessions_leaves_the_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(entry: Entry, cache: object) -> NoReturn:
         raise LatedgeError("the disk is gone")

@@ -19,7 +19,7 @@ from benchmarks.bench.results import (
     Subject,
     Summary,
 )
-from benchmarks.bench.tables import as_markdown, as_text, tables
+from benchmarks.bench.tables import as_markdown, as_text, ratio_lines, tables
 from tests.benchmarks.bench.test_results import report
 
 
@@ -90,6 +90,23 @@ def test_tables_without_rows_are_left_out() -> None:
     ]
 
 
+def test_the_cost_of_a_size_is_set_beside_the_first() -> None:
+    small = Resolution(height=64, width=64, picture_ms=10.0, peak_rss=100)
+    large = Resolution(height=128, width=64, picture_ms=25.0, peak_rss=150)
+    failed = Resolution(height=128, width=128, error="too large")
+    row = Subject(name="a", program="", path="", resolutions=(small, large, failed))
+    (table,) = (
+        table
+        for table in tables(msgspec.structs.replace(report(), subjects=(row,)))
+        if table.title == "Cost by size"
+    )
+    assert [line[6:] for line in table.rows] == [
+        ["× 1", "× 1", "× 1", ""],
+        ["× 2", "× 2.5", "× 1.5", ""],
+        ["× 4", "–", "–", "too large"],
+    ]
+
+
 def test_markdown_is_escaped_and_whole() -> None:
     text = as_markdown(full())
     assert "| a\\|b&lt;c> | e 1 | 12.3 ms |" in text
@@ -116,6 +133,20 @@ def test_text_shows_every_table(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for table in tables(full()):
         assert table.title.split(" (")[0] in shown
+
+
+def test_what_the_ratios_cannot_tell_is_said() -> None:
+    single = full()  # of one session
+    assert ratio_lines(single) == [
+        "no ratios: how much processes differ shows in two sessions or more (--sessions)"
+    ]
+    plan = msgspec.structs.replace(single.plan, sessions=5)
+    several = msgspec.structs.replace(single, plan=plan)
+    assert ratio_lines(several) == []  # 1.01 to 1.09 around 1.05
+    (ratio,) = several.ratios
+    wide = msgspec.structs.replace(ratio, high=1.26)
+    (line,) = ratio_lines(msgspec.structs.replace(several, ratios=(wide,)))
+    assert line.startswith("differences of a whole picture below 20 % can't be told here")
 
 
 @pytest.mark.parametrize(
