@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import psutil
 
-from benchmarks.bench.device_memory import open_device_memory
-from benchmarks.bench.energy import idle_watts, open_meter
+from benchmarks.bench.device_memory import DeviceMemory, open_device_memory
+from benchmarks.bench.energy import Meter, idle_watts, open_meter
 from benchmarks.bench.entry import Entry, ask_of
 from benchmarks.bench.extras import prepare
 from benchmarks.bench.judge import Judge
@@ -18,9 +18,9 @@ from benchmarks.bench.machine import describe
 from benchmarks.bench.noise import NoiseWatch
 from benchmarks.bench.peaks import PeakError, measure_peaks
 from benchmarks.bench.ratios import paired_ratios
-from benchmarks.bench.results import Peaks, Ratio, Report, Settings, Subject
+from benchmarks.bench.results import Noise, Peaks, Ratio, Report, Settings, Subject
 from benchmarks.bench.rows import Options, RowBuilder, bare_row
-from benchmarks.bench.sessions import Watch, run_sessions
+from benchmarks.bench.sessions import Measured, Watch, run_sessions
 from runtimes.errors import LatedgeError, UsageError
 from runtimes.version import VERSION
 
@@ -60,21 +60,10 @@ class Run:
         before, failure = self._peaks()
         rows = self._prepare()
         able = [entry for entry in self.entries if entry.name not in rows]
-        noise = NoiseWatch()
         meter, no_meter = open_meter()
         idle = idle_watts(meter) if meter else None
         gpus, no_gpus = open_device_memory() if self.options.device != "cpu" else (None, None)
-        workers: set[int] = set()
-
-        def tick(pids: set[int]) -> None:
-            workers.clear()
-            workers.update(pids)
-            noise.tick()
-
-        watch = Watch(self.tell, tick, meter, gpus.used_bytes if gpus else None)
-        noise.start(lambda: workers)
-        measured = run_sessions(able, self.options.plan, ask_of(self.settings), watch)
-        found_noise = noise.finish()
+        measured, noise = self._sessions(able, meter, gpus)
         after, _ = self._peaks()
         peaks = best(before, after)
         notes = (None if peaks else failure, no_meter, no_gpus)
@@ -97,9 +86,29 @@ class Run:
             subjects=subjects,
             ratios=all_ratios(subjects, whole),
             peaks=peaks,
-            noise=found_noise,
+            noise=noise,
             reference_pictures=self.judge.reference_pictures if self.judge else (),
         )
+
+    def _sessions(
+        self, able: Sequence[Entry], meter: Meter | None, gpus: DeviceMemory | None
+    ) -> tuple[list[Measured], Noise]:
+        """The measuring itself, and how steady the machine was meanwhile."""
+        noise, workers = NoiseWatch(), set[int]()
+
+        def tick(pids: set[int]) -> None:
+            workers.clear()
+            workers.update(pids)
+            noise.tick()
+
+        watch = Watch(self.tell, tick, meter, gpus.used_bytes if gpus else None)
+        noise.start(lambda: workers)
+        try:
+            measured = run_sessions(able, self.options.plan, ask_of(self.settings), watch)
+        finally:
+            if gpus is not None:
+                gpus.close()
+        return measured, noise.finish()
 
     def _peaks(self) -> tuple[Peaks | None, str | None]:
         """The machine's peaks, or why there are none."""
