@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 
 import psutil
 
+from benchmarks.bench.cgroup import read_limits
 from benchmarks.bench.device_memory import DeviceMemory, open_device_memory
 from benchmarks.bench.energy import Meter, idle_watts, open_meter
 from benchmarks.bench.entry import Entry, ask_of
@@ -133,7 +135,8 @@ class Run:
                 needed[entry.name] = prepare(entry)
             except LatedgeError as e:
                 failed[entry.name] = bare_row(entry, self.settings, error=str(e))
-        free = psutil.virtual_memory().available
+        # A container's limit may be far below what the machine has free.
+        free = min(psutil.virtual_memory().available, read_limits().memory_bytes or sys.maxsize)
         if self.options.plan.interleaved and sum(needed.values()) > free:
             listed = ", ".join(f"{name} {each / 1e9:.1f} GB" for name, each in needed.items())
             raise UsageError(

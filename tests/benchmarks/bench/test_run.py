@@ -7,6 +7,7 @@ from typing import NoReturn
 import pytest
 
 from benchmarks.bench import extras, rows
+from benchmarks.bench.cgroup import Limits
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.results import Peaks, Plan, Report, Settings, encode, read
 from benchmarks.bench.rows import Options
@@ -133,6 +134,12 @@ def test_subjects_that_do_not_fit_together(monkeypatch: pytest.MonkeyPatch) -> N
         run(fake_entry("a"))
     sequential = Plan(sessions=1, rounds=1, warmup=1, interleaved=False)
     assert run(fake_entry("a"), plan=sequential).subjects[0].error is None
+
+
+def test_a_containers_limit_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.bench.run.read_limits", lambda: Limits(None, 2_000_000))
+    with pytest.raises(UsageError, match=r"0\.0 GB are free"):
+        run(fake_entry("a"))
 
 
 def test_peaks_are_the_best_of_before_and_after() -> None:
