@@ -100,7 +100,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         peak_rss: largest sum of the resident sets of its processes.
-        peak_pss: largest proportional set size: a page that n processes share counts 1/n.
+        peak_pss: largest proportional set size: a page that n processes share counts 1/n. Subjects
+            that take turns are loaded together, and share the pages of libraries and files.
         loaded_rss: resident after loading, before the first call.
         by_stage: peak while loading ("load"), while the first picture is made ("first_call") and
             while the later ones are ("picture").
