@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -165,11 +165,24 @@ def bench(
     with progress() as tell:
         report = request.run(shlex.join(["latedge", *sys.argv[1:]]), tell)
     _show(report, form, output)
-    failed = [each for each in report.subjects if each.error is not None]
-    for each in failed:
-        typer.echo(f"error: {each.name}: {each.error}", err=True)
-    if failed:
+    failures = list(_failures(report))
+    for line in failures:
+        typer.echo(f"error: {line}", err=True)
+    if failures:
         raise typer.Exit(1)
+
+
+def _failures(report: Report) -> Iterator[str]:
+    """What was asked for and could not be measured, a line each."""
+    for subject in report.subjects:
+        if subject.error is not None:
+            yield f"{subject.name}: {subject.error}"
+        for batch in subject.batches:
+            if batch.error is not None:
+                yield f"{subject.name}, {batch.size} at once: {batch.error}"
+        for each in subject.resolutions:
+            if each.error is not None:
+                yield f"{subject.name}, {each.width}×{each.height}: {each.error}"
 
 
 def _refuse_given(context: typer.Context, names: Iterable[str], reason: str) -> None:
@@ -203,6 +216,8 @@ def _form(as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
 
 
 def _compare(old: Path, new: Path, fail_over: str, different: bool, form: Form) -> None:
+    import msgspec
+
     from benchmarks.bench.compare import compare
     from benchmarks.bench.comparison_table import as_table
     from benchmarks.bench.limit import parse_limit
@@ -210,10 +225,14 @@ def _compare(old: Path, new: Path, fail_over: str, different: bool, form: Form) 
     from runtimes.errors import UsageError
 
     limit = parse_limit(fail_over)
-    if form in ("json", "csv"):
-        raise UsageError(f"--compare prints a table in text or Markdown; --{form} is not for it.")
+    if form == "csv":
+        raise UsageError("--compare gives a table in Markdown, or --json; --csv is not for it.")
     found = compare(read(old), read(new), limit, different=different)
-    print(as_table(found))
+    if form == "json":
+        result = {**msgspec.to_builtins(found), "failed": found.failed}
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    else:
+        print(as_table(found))
     if found.failed:
         raise typer.Exit(1)
 

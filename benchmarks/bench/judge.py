@@ -44,10 +44,10 @@ class Judging:
 
     Attributes:
         count: how many are compared with the reference's.
-        reference: a Diffusers folder or a bundle; None takes the first bundle in fp32.
+        reference: a Diffusers folder or a bundle; None takes the first bundle in fp32. Either draws
+            on the CPU: a GPU's fp32 may be rounded.
         clip: folder of a CLIP model, or None.
         shapes_prompts: how many prompts a class of the shapes model; 0 for none.
-        device: of the reference, where a bundle draws it.
         threads: within an operation of the reference and of CLIP.
     """
 
@@ -55,7 +55,6 @@ class Judging:
     reference: Path | None = None
     clip: Path | None = None
     shapes_prompts: int = 0
-    device: str = "cpu"
     threads: int | None = None
 
     def check(self, bundles: Sequence[Bundle], settings: Settings) -> None:
@@ -106,9 +105,7 @@ class Judging:
             return None, NO_REFERENCE
         tell(f"drawing the reference's pictures with {origin}")
         try:
-            drawn = draw_reference(
-                origin, asks, settings, device=self.device, threads=self.threads, progress=tell
-            )
+            drawn = draw_reference(origin, asks, settings, threads=self.threads, progress=tell)
         except LatedgeError as e:
             if self.reference is not None:
                 raise

@@ -189,7 +189,6 @@ class Request:
             self.reference,
             self.clip,
             self.shapes_prompts,
-            self.device,
             self.threads,
         )
 

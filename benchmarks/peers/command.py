@@ -62,10 +62,20 @@ def peers(
         float, typer.Option(help="Seconds of one installation, export or measuring process.")
     ] = 3600.0,
     work: Annotated[Path, typer.Option(help="Folder for environments, models, exports.")] = WORK,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file.")] = OUTPUT,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The JSON file: benchmarks/results/peers.json for all rows of sd15, else "
+            "peers.json in the --work folder, if absent.",
+        ),
+    ] = None,
 ) -> None:
     """Measure latedge, diffusers, Optimum, OpenVINO GenAI and stable-diffusion.cpp on one model."""
     rows = chosen(only or ())
+    if output is None:
+        output = OUTPUT if model == "sd15" and not only else work / "peers.json"
     plan = Plan(
         sessions=check_count("--sessions", sessions, MOST),
         rounds=check_count("--rounds", rounds, MOST),

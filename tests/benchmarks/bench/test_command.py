@@ -97,3 +97,7 @@ def test_results_are_compared(shapes_ort: Path, tmp_path: Path, capsys: Capture)
     capsys.readouterr()
     assert latedge.main(["bench", "--compare", str(output), str(output)]) == 0
     assert "No figure is worse by more than 5 %" in capsys.readouterr().out
+    assert latedge.main(["bench", "--compare", str(output), str(output), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"] is False
+    assert {row["subject"] for row in found["rows"]} == {shapes_ort.name}
