@@ -12,7 +12,7 @@ from benchmarks.bench.entry import Entry
 from benchmarks.bench.noise import NoiseWatch
 from benchmarks.bench.protocol import Ask
 from benchmarks.bench.results import Noise, Plan
-from benchmarks.bench.sessions import Watch, run_sessions
+from benchmarks.bench.sessions import Watch, rotated, run_sessions
 from runtimes.errors import LatedgeError
 
 Samples = dict[str, dict[str, list[float]]]
@@ -37,7 +37,7 @@ def take_turns(
         programs: workers by subject.
         ask: the picture that each draws in each round.
         rounds: how many.
-        number: of the session; odd ones begin with the last subject.
+        number: of the session; each begins with the next subject.
 
     Returns:
         The samples, and how steady the machine was.
@@ -57,8 +57,7 @@ def take_turns(
 
     plan = Plan(sessions=1, rounds=rounds, warmup=WARMUP)
     watch = Watch(tell=lambda what: None, tick=tick)
-    order = entries if number % 2 == 0 else entries[::-1]
-    measured = run_sessions(order, plan, ask, watch)
+    measured = run_sessions(rotated(entries, number), plan, ask, watch)
     for each in measured:
         if each.error is not None:
             raise LatedgeError(f"{each.entry.name}: {each.error}")

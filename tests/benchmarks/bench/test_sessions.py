@@ -9,7 +9,7 @@ from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry
 from benchmarks.bench.process_tree import SamplerError
 from benchmarks.bench.results import Plan
-from benchmarks.bench.sessions import Measured, Watch, run_sessions
+from benchmarks.bench.sessions import Measured, Watch, rotated, run_sessions
 from tests.benchmarks.bench.fakes import ASK, fake_entry
 
 PLAN = Plan(sessions=2, rounds=3, warmup=2)
@@ -74,6 +74,16 @@ def test_subjects_take_turns_and_the_order_turns_about() -> None:
         "session 1 of 2: loading a",
         "session 1 of 2: loading b",
     ]
+    assert [line for line in ledger.told if "session 2 of 2: loading" in line] == [
+        "session 2 of 2: loading b",
+        "session 2 of 2: loading a",
+    ]
+
+
+def test_every_subject_loads_first_as_often_as_the_others() -> None:
+    assert [rotated("abc", number)[0] for number in range(6)] == ["a", "b", "c"] * 2
+    assert rotated("abc", 4) == ["b", "c", "a"]
+    assert list(rotated((), 3)) == []
 
 
 def test_sequential_subjects_are_never_loaded_together() -> None:
