@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.bench.client import Worker
 from benchmarks.bench.entry import Entry, files_of
@@ -19,6 +20,7 @@ from benchmarks.bench.results import PICTURE, UNET_CALL, VAE_DECODER, Batch, Res
 from benchmarks.bench.sessions import sampler_of
 from runtimes.errors import LatedgeError
 
+T = TypeVar("T")
 Tell = Callable[[str], None]
 
 CALLS = 3
@@ -36,13 +38,7 @@ def prepare(entry: Entry) -> int:
         SamplerError: its memory can't be told.
     """
     with Worker(entry.program) as worker:
-        sampler = sampler_of(worker)
-        sampler.start()
-        try:
-            worker.open()
-        finally:
-            found = sampler.stop()
-    return found.peak_rss
+        return _peak_while(worker, worker.open)[1]
 
 
 def cold_load(entry: Entry, cache: Path) -> float | str:
@@ -118,14 +114,19 @@ def _calls(entry: Entry, ask: Ask) -> tuple[list[Drawn], int]:
     """Draws in a new process; gives what was timed, and the peak while drawing, loading aside."""
     with Worker(entry.program) as worker:
         worker.open()
-        sampler = sampler_of(worker)
-        sampler.start()
-        try:
-            worker.draw(ask)
-            drawn = [worker.draw(ask) for _ in range(CALLS)]
-        finally:
-            memory = sampler.stop()
-    return drawn, memory.peak_rss
+        drawn, peak = _peak_while(worker, lambda: [worker.draw(ask) for _ in range(1 + CALLS)])
+    return drawn[1:], peak
+
+
+def _peak_while(worker: Worker, work: Callable[[], T]) -> tuple[T, int]:
+    """Does something with a worker; gives its result, and the peak of the worker's memory."""
+    sampler = sampler_of(worker)
+    sampler.start()
+    try:
+        result = work()
+    finally:
+        found = sampler.stop()
+    return result, found.peak_rss
 
 
 def _median(drawn: Sequence[Drawn], stage: str) -> float | None:

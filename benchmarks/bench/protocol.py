@@ -15,11 +15,13 @@ This file imports the standard library alone: other programs' environments run i
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TextIO, TypeVar
 
@@ -122,6 +124,17 @@ def serve(subject: Subject, *, describe: Callable[[BaseException], str] | None =
             reply = {"error": (describe or _first_line)(e)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Around a picture: no garbage is collected within it, and the last one left none."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def of(kind: type[T], values: dict[str, Any]) -> T:

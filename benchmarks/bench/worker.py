@@ -6,12 +6,11 @@ It imports nothing before it is asked to open the bundle, so that loading counts
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench.protocol import Ask, Drawn, Opened, serve
+from benchmarks.bench.protocol import Ask, Drawn, Opened, serve, uncollected
 
 if TYPE_CHECKING:
     from runtimes.pipeline import Pipeline
@@ -49,10 +48,7 @@ class BundleSubject:
         import numpy as np
 
         assert self._pipeline is not None, "opened first"
-        # No collection in the middle of a stage, and none left over from the last picture.
-        gc.collect()
-        gc.disable()
-        try:
+        with uncollected():
             result = self._pipeline(
                 ask.prompt,
                 ask.negative_prompt,
@@ -66,8 +62,6 @@ class BundleSubject:
                 latents=None if ask.latents is None else np.load(ask.latents),
                 output_type="np",
             )
-        finally:
-            gc.enable()
         if ask.picture is not None:
             np.save(ask.picture, np.asarray(result.images))
         return Drawn(_stages(result))

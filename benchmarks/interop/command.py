@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.bench.quality import psnr_db
 from benchmarks.environments.environment import REPOSITORY, Environment, prepare
 from benchmarks.interop.folders import Folder, make_ours, make_theirs
 from benchmarks.interop.job import Drawing
@@ -23,7 +24,6 @@ from benchmarks.interop.pictures import (
     check_commands,
     draw_all,
     lowest_db,
-    psnr_db,
 )
 from exporter.progress import Progress
 from runtimes.errors import LatedgeError

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bench.quality import psnr_db
 from benchmarks.environments.environment import REPOSITORY, Environment
 from benchmarks.interop.folders import Folder
 from benchmarks.interop.job import Drawing, Job
@@ -168,12 +169,6 @@ def check_commands(folder: Path, output: Path, drawing: Drawing) -> None:
         if done.returncode:
             raise LatedgeError(f"latedge {arguments[0]} failed on {folder}: {done.stderr.strip()}")
         json.loads(done.stdout)
-
-
-def psnr_db(a: Picture, b: Picture) -> float | None:
-    """Peak signal-to-noise ratio of pictures in [0, 1]; None where they are equal."""
-    error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return None if error == 0 else float(10 * np.log10(1 / error))
 
 
 def lowest_db(drawn: list[Drawn]) -> float | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from benchmarks.bench.protocol import Ask, Drawn, Opened, serve
+from benchmarks.bench.protocol import Ask, Drawn, Opened, serve, uncollected
 from benchmarks.interop.draw_diffusers import PIPELINES, open_pipeline
 from benchmarks.peers.workers.arguments import engine_of, parse, versions
-from benchmarks.peers.workers.stage_clock import StageClock, uncollected
+from benchmarks.peers.workers.stage_clock import StageClock
 
 _BELOW = ("optimum", "diffusers", "transformers", "torch")
 PACKAGES: dict[str, tuple[str, ...]] = {

@@ -9,10 +9,9 @@ import time
 from importlib import import_module
 from typing import Any
 
-from benchmarks.bench.protocol import Ask, Drawn, Opened, serve
+from benchmarks.bench.protocol import Ask, Drawn, Opened, serve, uncollected
 from benchmarks.interop.draw_genai import noise
 from benchmarks.peers.workers.arguments import engine_of, parse, versions
-from benchmarks.peers.workers.stage_clock import uncollected
 
 SAMPLER = "ddim"
 

@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from benchmarks.bench.protocol import Ask, Drawn, Opened, serve
+from benchmarks.bench.protocol import Ask, Drawn, Opened, serve, uncollected
 from benchmarks.peers.workers.arguments import engine_of, parse, versions
-from benchmarks.peers.workers.stage_clock import uncollected
 
 # It has DDIM with trailing timesteps alone; the model's own spacing is leading. As many calls of
 # the U-Net, at other noise levels: the picture is another.

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.bench.protocol import Drawn
 
 ONCE = ("text_encoder", "vae_decoder")
 """Stages of which a picture has one number, however often they are called."""
-
-
-@contextmanager
-def uncollected() -> Generator[None]:
-    """Around a picture: no garbage is collected within it, and none of the last one is left over.
-
-    The worker of latedge's bundles does the same.
-    """
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 class StageClock:

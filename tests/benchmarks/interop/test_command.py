@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.bench.quality import psnr_db
 from benchmarks.interop.command import CASES, as_table, check
 from benchmarks.interop.folders import OURS, Folder
 from benchmarks.interop.job import Job
-from benchmarks.interop.pictures import OPENED, PEERS, Drawn, lowest_db, psnr_db
+from benchmarks.interop.pictures import OPENED, PEERS, Drawn, lowest_db
 from runtimes.errors import LatedgeError
 
 
