@@ -29,7 +29,7 @@ from runtimes.noise import Generator
 from runtimes.pictures import to_uint8
 from runtimes.pipeline import Pipeline
 from runtimes.samplers import sampler_names
-from runtimes.settings import settle
+from runtimes.settle import settle
 
 Floats = NDArray[np.float32]
 Tell = Callable[[str], None]

@@ -36,11 +36,13 @@ from runtimes.component import Component
 from runtimes.errors import UsageError
 from runtimes.manifest import Manifest
 from runtimes.metadata import Origin
+from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
 from runtimes.result import Preview
 from runtimes.samplers import make_sampler
 from runtimes.schedule import NoiseSchedule
-from runtimes.settings import Settings, settle
+from runtimes.settings import Settings
+from runtimes.settle import settle
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.version import VERSION
 
@@ -321,11 +323,11 @@ def _pipeline(bundle: Bundle) -> Pipeline:
     if bundle.manifest.target is not None:
         return Pipeline.open(bundle)
     tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
-    text_encoder, unet, vae_decoder = (_component(bundle, name) for name in _NETWORKS)
+    components = [_component(bundle, name) for name in _NETWORKS]
     origin = Origin(
         bundle_sha256="", engine="onnxruntime", device="cpu", threads=None, latedge_version=VERSION
     )
-    return Pipeline(bundle, tokenizer, (text_encoder, unet, vae_decoder), origin)
+    return Pipeline(bundle, loaded_parts(tokenizer, components), origin)
 
 
 def _component(bundle: Bundle, name: str) -> Component:

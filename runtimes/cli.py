@@ -70,7 +70,7 @@ def generate(
     from runtimes.bundle import open_bundle
     from runtimes.pipeline import Pipeline
     from runtimes.result import picture_paths
-    from runtimes.settings import settle
+    from runtimes.settle import settle
 
     opened = open_bundle(bundle)
     settings = settle(

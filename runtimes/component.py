@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,21 @@ from runtimes.manifest import Port
 
 class NotFiniteError(EngineError):
     """A component gave NaN or infinite values."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the pipeline feeds a component and reads from it.
+
+    Attributes:
+        required: roles of the inputs that every such graph has.
+        optional: roles of inputs that some have.
+        output: role of the output that is read where nothing else is said.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    output: str
 
 
 @dataclass(frozen=True)
@@ -40,8 +55,7 @@ class Component:
         cls,
         bundle: Bundle,
         name: str,
-        roles: tuple[str, ...],
-        output: str,
+        roles: Roles,
         *,
         device: str,
         threads: int | None,
@@ -51,8 +65,7 @@ class Component:
         Args:
             bundle: where it lies.
             name: the component.
-            roles: of the inputs that the caller feeds.
-            output: role of the output that the caller reads.
+            roles: of the inputs that the caller feeds, and of the output that it reads.
             device: as the engine names it.
             threads: threads within an operation; None leaves it to the engine.
 
@@ -64,7 +77,7 @@ class Component:
         graph = bundle.graph(name)
         inputs = {port.role: port for port in graph.inputs}
         outputs = {port.role: port for port in graph.outputs}
-        _check_roles(f"{name} in {bundle.path}", inputs, roles, outputs, output)
+        _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
         if graph.engine is None:
             raise BundleError(
                 f"{bundle.path} is portable and can't run yet. Compile it first: "
@@ -72,7 +85,7 @@ class Component:
             )
         engine_class = load_engine_class(graph.engine)
         engine = engine_class(bundle.path, graph, device=device, threads=threads)
-        return cls(name, engine, inputs, outputs[output])
+        return cls(name, engine, inputs, outputs[roles.output])
 
     @property
     def batch(self) -> int | None:
@@ -92,15 +105,36 @@ class Component:
             NotFiniteError: the output holds NaN or infinite values.
             EngineError: the engine failed.
         """
+        return self.run([self.output.role], feeds)[self.output.role]
+
+    def run(
+        self, roles: Sequence[str], feeds: Mapping[str, Array]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Runs the graph for several of its outputs; else as a call.
+
+        Args:
+            roles: of the outputs wanted.
+            feeds: by role.
+
+        Raises:
+            BundleError: the graph has no such output.
+            NotFiniteError, EngineError: as a call.
+        """
+        outputs = {port.role: port.name for port in self.engine.graph.outputs}
+        for role in roles:
+            if role not in outputs:
+                raise BundleError(
+                    f"{self.name} gives {', '.join(sorted(outputs))}, and no {role}. Export again."
+                )
         named = {
             self.inputs[role].name: as_fed(array, self.inputs[role])
             for role, array in feeds.items()
         }
-        found = run_batched(self.engine, named, [self.output.name])[self.output.name]
-        result = found.astype(np.float32, copy=False)
-        if not np.isfinite(result).all():
+        found = run_batched(self.engine, named, [outputs[role] for role in roles])
+        results = {role: found[outputs[role]].astype(np.float32, copy=False) for role in roles}
+        if not all(np.isfinite(result).all() for result in results.values()):
             raise NotFiniteError(f"{self.name} gave NaN or infinite values")
-        return result
+        return results
 
 
 def as_fed(array: Array, port: Port) -> Array:
@@ -112,18 +146,17 @@ def as_fed(array: Array, port: Port) -> Array:
 def _check_roles(
     where: str,
     inputs: Mapping[str, Port],
-    roles: tuple[str, ...],
     outputs: Mapping[str, Port],
-    output: str,
+    roles: Roles,
 ) -> None:
-    if set(inputs) != set(roles):
+    if not set(roles.required) <= set(inputs) <= {*roles.required, *roles.optional}:
         raise BundleError(
             f"{where} takes {', '.join(sorted(inputs))}, where this version of latedge feeds "
-            f"{', '.join(sorted(roles))}."
+            f"{', '.join(sorted(roles.required))}."
         )
-    if output not in outputs:
+    if roles.output not in outputs:
         given = ", ".join(sorted(outputs)) or "nothing"
-        raise BundleError(f"{where} gives {given}, and no {output}.")
-    for port in (*inputs.values(), outputs[output]):
+        raise BundleError(f"{where} gives {given}, and no {roles.output}.")
+    for port in (*inputs.values(), outputs[roles.output]):
         if port.dtype == "bfloat16":
             raise BundleError(f"{where}: {port.name} is bfloat16, which NumPy doesn't have.")

@@ -31,6 +31,9 @@ class Generator:
     """A stream of random numbers equal to `torch.Generator("cpu")` with the same seed.
 
     Successive calls go on where the last one stopped, as torch's do.
+
+    Attributes:
+        seed: what the stream was started with.
     """
 
     def __init__(self, seed: int) -> None:
@@ -45,9 +48,10 @@ class Generator:
         """
         if not SEED_MIN <= seed <= SEED_MAX:
             raise UsageError(f"seed {seed} is out of range; give one from -2**63 to 2**64 - 1")
+        self.seed = operator.index(seed)
         self._engine = np.random.MT19937()
         # RandomState's legacy seeding is `init_genrand`, which torch uses; MT19937's own is not.
-        low_bits = operator.index(seed) & 0xFFFFFFFF
+        low_bits = self.seed & 0xFFFFFFFF
         state = np.random.RandomState(low_bits).get_state(legacy=False)
         self._engine.state = cast("Any", state)  # numpy's stubs type the two sides differently
         self._next_normal: float | None = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -16,18 +15,21 @@ from runtimes.checks import check_count, check_output_type
 from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
-from runtimes.guidance import classifier_free
-from runtimes.latents import check_latents, latent_shape, to_decoder
+from runtimes.guidance import Condition, classifier_free
+from runtimes.inputs import Inputs
+from runtimes.latents import to_decoder
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
+from runtimes.parts import Parts
 from runtimes.pictures import to_pillow, to_unit
-from runtimes.prompts import embed
+from runtimes.prompts import Embeddings, embed
 from runtimes.result import Cancelled, Preview, Result
-from runtimes.samplers import Latents, Step, make_sampler
+from runtimes.samplers import Latents, Run, Step, make_sampler
 from runtimes.schedule import NoiseSchedule
-from runtimes.settings import Settings, check_able, settle
+from runtimes.settings import Settings
+from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
+from runtimes.tasks import Call, Start, load_task
 from runtimes.timings import Stopwatch
-from runtimes.tokenizer import ClipTokenizer
 from runtimes.version import VERSION
 
 Floats = NDArray[np.float32]
@@ -47,25 +49,17 @@ class Pipeline:
         origin: bundle, engine and device, as they are noted in pictures.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        tokenizer: ClipTokenizer,
-        components: tuple[Component, Component, Component],
-        origin: Origin,
-    ) -> None:
+    def __init__(self, bundle: Bundle, parts: Parts, origin: Origin) -> None:
         """Puts loaded parts together.
 
         Args:
             bundle: where they come from.
-            tokenizer: the text encoder's.
-            components: text encoder, U-Net and VAE decoder.
+            parts: its components.
             origin: what is noted in pictures.
         """
         self.bundle = bundle
         self.origin = origin
-        self._tokenizer = tokenizer
-        self._text_encoder, self._unet, self._vae_decoder = components
+        self._parts = parts
 
     @classmethod
     def open(
@@ -80,7 +74,7 @@ class Pipeline:
             threads: threads within an operation; None leaves it to the engine.
 
         Raises:
-            BundleError: the bundle is refused, is not compiled, or can't make pictures from text.
+            BundleError: the bundle is refused, is not compiled, or can't make pictures.
             EngineError: the engine's SDK or the device is absent, or loading failed.
             UsageError: a wrong number of threads.
         """
@@ -88,37 +82,20 @@ class Pipeline:
             threads = check_count("threads", threads, 4096)
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         check_able(opened)
-        tokenizer = ClipTokenizer.open(opened.path / opened.manifest.tokenizers["text_encoder"])
-        with ExitStack() as loaded:
-
-            def load(name: str, roles: tuple[str, ...], output: str) -> Component:
-                component = Component.open(
-                    opened, name, roles, output, device=device, threads=threads
-                )
-                loaded.callback(component.engine.close)
-                return component
-
-            components = (
-                load("text_encoder", ("input_ids",), "last_hidden_state"),
-                load("unet", ("sample", "timestep", "encoder_hidden_states"), "out_sample"),
-                load("vae_decoder", ("latent_sample",), "sample"),
-            )
-            unet = components[1].engine
+        parts = Parts.open(opened, NEEDED, device=device, threads=threads)
+        with parts.use("unet") as unet:
             origin = Origin(
                 bundle_sha256=opened.sha256,
-                engine=unet.version,
-                device=unet.device,
+                engine=unet.engine.version,
+                device=unet.engine.device,
                 threads=threads,
                 latedge_version=VERSION,
             )
-            pipeline = cls(opened, tokenizer, components, origin)
-            loaded.pop_all()
-        return pipeline
+        return cls(opened, parts, origin)
 
     def close(self) -> None:
         """Frees the engines; calls after it fail."""
-        for component in (self._text_encoder, self._unet, self._vae_decoder):
-            component.engine.close()
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +125,7 @@ class Pipeline:
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
     ) -> Result:
-        """Makes pictures from text, as diffusers' StableDiffusionPipeline does.
+        """Makes pictures, as diffusers' pipelines of the task do.
 
         What is None comes from the bundle's defaults.
 
@@ -177,10 +154,12 @@ class Pipeline:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
         check_output_type(output_type)
+        inputs = Inputs(latents=latents)
         settings = settle(
             self.bundle,
             prompt,
             negative_prompt,
+            inputs=inputs,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             seed=seed,
@@ -190,72 +169,104 @@ class Pipeline:
             width=width,
             num_images_per_prompt=num_images_per_prompt,
         )
-        return self.run(settings, latents=latents, output_type=output_type, callback=callback)
+        return self.run(settings, inputs, output_type=output_type, callback=callback)
 
     def run(
         self,
         settings: Settings,
+        inputs: Inputs = NO_INPUTS,
         *,
-        latents: Floats | None = None,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
     ) -> Result:
-        """Makes the pictures of settings that `settle` gave; else as a call.
+        """Makes the pictures of settings that `settle` gave for the same inputs; else as a call.
 
         Raises:
-            UsageError: the latents don't fit.
             EngineError: a component failed or gave NaN; says at which step.
             Cancelled: the callback returned False.
         """
         watch = Stopwatch()
         with watch.lap("total"):
-            finished = self._sample(settings, latents, callback, watch)
+            start, finished = self._sample(self._call(settings, inputs, watch), callback)
             images = finished
             if output_type != "latent":
                 with watch.lap("vae_decoder"):
                     unit = self._decode(finished)
-                    images = unit if output_type == "np" else to_pillow(unit)
+                if start.finish is not None:
+                    unit = start.finish(unit)
+                images = unit if output_type == "np" else to_pillow(unit)
         return Result(images, finished, settings, self.origin, watch.timings())
 
-    def _sample(
-        self,
-        settings: Settings,
-        latents: object,
-        callback: Callback | None,
-        watch: Stopwatch,
-    ) -> Floats:
-        """From noise to the latents of the pictures."""
+    def _call(self, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Call:
         config = self.bundle.scheduler_config
         sampler = make_sampler(settings.sampler, config, karras=settings.karras)
-        levels = sampler.levels(NoiseSchedule.from_config(config), settings.num_inference_steps)
-        space = self.bundle.manifest.latents
-        shape = latent_shape(space, settings.count, settings.height, settings.width)
-        generator = Generator(settings.seed)
-        noise = generator.randn(shape) if latents is None else check_latents(latents, shape)
-        denoiser = self._denoiser(settings, watch)
-        with watch.lap("loop"):
-            x = noise * np.float32(sampler.init_noise_sigma(levels))
-            for step in _naming_steps(sampler.sample(denoiser, x, levels, generator.randn)):
-                x = step.x
-                if callback is not None:
-                    with watch.lap("callback"):
-                        self._call_back(callback, step)
+        return Call(
+            bundle=self.bundle,
+            parts=self._parts,
+            settings=settings,
+            inputs=inputs,
+            sampler=sampler,
+            levels=sampler.levels(NoiseSchedule.from_config(config), settings.num_inference_steps),
+            generator=Generator(settings.seed),
+            watch=watch,
+        )
+
+    def _sample(self, call: Call, callback: Callback | None) -> tuple[Start, Floats]:
+        """From noise, or what the task starts with, to the latents of the pictures."""
+        with self._parts.use("text_encoder") as text_encoder:
+            tokenizer = self._parts.tokenizers["text_encoder"]
+            cond, uncond = embed(tokenizer, text_encoder, call.settings, call.watch)
+        start = load_task(call.settings.task).start(call)
+        with self._parts.use("unet") as unet:
+            denoiser = self._denoiser(call, unet, start, cond, uncond)
+            with call.watch.lap("loop"):
+                return start, self._loop(call, denoiser, start, callback)
+
+    def _loop(
+        self, call: Call, denoiser: Denoiser, start: Start, callback: Callback | None
+    ) -> Floats:
+        x, begin = start.x, start.begin
+        run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=begin)
+        sent: Floats | None = None
+        total = len(call.levels) - 1 - begin
+        for done in range(total):
+            step = _next_step(run, sent, done, total)
+            x = step.x
+            sent = start.hold(x, step.index) if start.hold is not None else None
+            x = x if sent is None else sent
+            if callback is not None:
+                with call.watch.lap("callback"):
+                    self._call_back(callback, step, x, done, total)
         return x
 
-    def _denoiser(self, settings: Settings, watch: Stopwatch) -> Denoiser:
-        unet, apart = self._unet, self._unet.batch == 1
+    def _denoiser(
+        self,
+        call: Call,
+        unet: Component,
+        start: Start,
+        cond: Embeddings,
+        uncond: Embeddings | None,
+    ) -> Denoiser:
+        def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
+            concat = condition.concat
+            sample = x if concat is None else np.concatenate([x, concat], axis=1)
+            with call.watch.lap("unet"):
+                return unet(
+                    sample=sample,
+                    timestep=np.array([timestep]),
+                    encoder_hidden_states=condition.context,
+                    **condition.feeds,
+                )
 
-        def predict(x: Latents, timestep: float, context: Latents) -> Latents:
-            with watch.lap("unet"):
-                return unet(sample=x, timestep=np.array([timestep]), encoder_hidden_states=context)
+        def condition(context: Embeddings) -> Condition:
+            return Condition(context, start.concat, start.feeds)
 
-        cond, uncond = embed(self._tokenizer, self._text_encoder, settings, watch)
         guided = classifier_free(
             predict,
-            cond,
-            uncond,
-            settings.guidance_scale,
-            halves="apart" if apart else "together",
+            condition(cond),
+            None if uncond is None else condition(uncond),
+            call.settings.guidance_scale,
+            halves="apart" if unet.batch == 1 else "together",
         )
         return Denoiser(guided, self.bundle.manifest.prediction_type)
 
@@ -264,33 +275,31 @@ class Pipeline:
         space = self.bundle.manifest.latents
         scaled = to_decoder(latents, space)
         pixels = scaled.shape[2] * scaled.shape[3] * space.vae_factor**2
-        at_once = max(1, DECODED_AT_ONCE // pixels, self._vae_decoder.batch or 1)
-        starts = range(0, len(scaled), at_once)
-        parts = [self._vae_decoder(latent_sample=scaled[i : i + at_once]) for i in starts]
+        with self._parts.use("vae_decoder") as decoder:
+            at_once = max(1, DECODED_AT_ONCE // pixels, decoder.batch or 1)
+            starts = range(0, len(scaled), at_once)
+            parts = [decoder(latent_sample=scaled[i : i + at_once]) for i in starts]
         return to_unit(np.concatenate(parts))
 
-    def _call_back(self, callback: Callback, step: Step) -> None:
+    def _call_back(self, callback: Callback, step: Step, x: Floats, done: int, total: int) -> None:
         preview = Preview(
-            index=step.index,
-            total=step.total,
+            index=done,
+            total=total,
             timestep=step.level.timestep,
-            latents=step.x,
+            latents=x,
             denoised=step.denoised,
             decode=lambda latents: to_pillow(self._decode(latents)),
         )
         if callback(preview) is False:
-            raise Cancelled(f"cancelled by the callback at step {step.index + 1} of {step.total}.")
+            raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
 
 
-def _naming_steps(steps: Iterator[Step]) -> Iterator[Step]:
-    """Passes steps on; a component's bad values are told with the step that they came at."""
-    done, of_total = 0, ""
+def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:
+    """The next step; a component's bad values are told with the step that they came at."""
     try:
-        for step in steps:
-            yield step
-            done, of_total = step.index + 1, f" of {step.total}"
+        return next(run) if sent is None else run.send(sent)
     except NotFiniteError as e:
         raise EngineError(
-            f"{e} at step {done + 1}{of_total}. Where the bundle or the device computes in fp16, "
+            f"{e} at step {done + 1} of {total}. Where the bundle or the device computes in fp16, "
             "take one that computes in fp32."
         ) from e

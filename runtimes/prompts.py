@@ -13,7 +13,7 @@ from runtimes.timings import Stopwatch
 from runtimes.tokenizer import ClipTokenizer
 
 _LONGEST_QUOTE = 200
-_CALLER = 7
+_CALLER = 6
 """Frames from the warning up to whoever calls `Pipeline.__call__`."""
 
 Embeddings = NDArray[np.float32]

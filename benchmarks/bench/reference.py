@@ -28,7 +28,7 @@ from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import BundleError, LatedgeError, UsageError, unknown_name
 from runtimes.manifest import MANIFEST_NAME
 from runtimes.optimum.folder import holds_graphs
-from runtimes.settings import settle
+from runtimes.settle import settle
 
 Floats = NDArray[np.float32]
 

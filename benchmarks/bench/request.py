@@ -21,7 +21,7 @@ from exporter.sources.folder import open_folder
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import MAX_IMAGES, check_count
 from runtimes.errors import BundleError, UsageError, unknown_name
-from runtimes.settings import settle
+from runtimes.settle import settle
 
 Tell = Callable[[str], None]
 

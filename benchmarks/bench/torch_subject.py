@@ -145,8 +145,9 @@ def open_torch(bundle: Bundle, source: Path | None, *, compiled: bool) -> Pipeli
     from exporter.verify import references
     from runtimes.component import Component
     from runtimes.metadata import Origin
+    from runtimes.parts import loaded_parts
     from runtimes.pipeline import Pipeline
-    from runtimes.settings import check_able
+    from runtimes.settle import check_able
     from runtimes.tokenizer import ClipTokenizer
     from runtimes.version import VERSION
 
@@ -164,17 +165,16 @@ def open_torch(bundle: Bundle, source: Path | None, *, compiled: bool) -> Pipeli
         outputs = {port.role: port for port in engine.graph.outputs}
         return Component(name, engine, inputs, outputs[output])
 
-    components = [load(name, output) for name, output in NETWORKS.items()]
-    text_encoder, unet, vae_decoder = components
+    components = {name: load(name, output) for name, output in NETWORKS.items()}
     origin = Origin(
         bundle_sha256=bundle.sha256,
-        engine=unet.engine.version + (", compiled" if compiled else ""),
+        engine=components["unet"].engine.version + (", compiled" if compiled else ""),
         device="cpu",
         threads=None,
         latedge_version=VERSION,
     )
     tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
-    return Pipeline(bundle, tokenizer, (text_encoder, unet, vae_decoder), origin)
+    return Pipeline(bundle, loaded_parts(tokenizer, components.values()), origin)
 
 
 class TorchSubject(BundleSubject):

@@ -18,7 +18,7 @@ from benchmarks.trials.slowed import register, slowed_bundle
 from benchmarks.trials.turns import Samples, bundle_program, take_turns
 from runtimes.bundle import open_bundle
 from runtimes.errors import LatedgeError
-from runtimes.settings import settle
+from runtimes.settle import settle
 
 FIRST, AGAIN, SLOWED = "first", "again", "slowed"
 """The subjects of a trial: the bundle, the same once more, and the same by a slowed engine."""

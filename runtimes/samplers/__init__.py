@@ -9,14 +9,15 @@ import msgspec
 
 from runtimes import registry
 from runtimes.errors import UsageError, unknown_name
-from runtimes.samplers.options import OPTIONS, resolve
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Sampler, Step
+from runtimes.samplers.options import Options, resolve
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
 
 __all__ = [
     "SAMPLERS",
     "Denoise",
     "Latents",
     "Noise",
+    "Run",
     "Sampler",
     "Step",
     "default_sampler",
@@ -73,14 +74,20 @@ def make_sampler(
         UsageError: the sampler is unknown, or can't run with the config.
     """
     sampler = load_sampler(name)
-    if name not in OPTIONS:  # a third party's: its fields are what it takes
+    rows = options_of(name)
+    if rows is None:
         return _build(sampler, dict(scheduler_config))
-    options = resolve(name, scheduler_config, karras=karras)
+    options = resolve(name, rows, scheduler_config, karras=karras)
     if "use_karras_sigmas" in options:
         options["sigma_rule"] = "karras" if options["use_karras_sigmas"] else "interpolated"
     # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
     options["round_timesteps"] = options.get("beta_schedule") != "squaredcos_cap_v2"
     return _build(sampler, options)
+
+
+def options_of(name: str) -> Options | None:
+    """The options of a sampler; None for a third party's, which takes any field it has."""
+    return cast("Options", vars(load_sampler(name))["OPTIONS"]) if name in SAMPLERS else None
 
 
 def _build(sampler: type[Sampler], options: dict[str, object]) -> Sampler:

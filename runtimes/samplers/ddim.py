@@ -6,12 +6,14 @@ Follows diffusers' DDIMScheduler.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Step
+from runtimes.samplers.options import Options
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.samplers.strided import (
     after,
     final_level,
@@ -41,6 +43,17 @@ class DDIM:
     clip_sample: bool = True
     clip_sample_range: float = 1.0
     eta: float = 0.0
+    calls_per_step: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = "DDIMScheduler"
+    OPTIONS: ClassVar[Options] = {
+        "timestep_spacing": ("leading", "linspace", "trailing"),
+        "steps_offset": 0,
+        "set_alpha_to_one": (True, False),
+        "clip_sample": (True, False),
+        "clip_sample_range": 1.0,
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "thresholding": (False,),
+    }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls."""
@@ -57,13 +70,20 @@ class DDIM:
         return 1.0
 
     def sample(
-        self, denoiser: Denoise, x: Latents, levels: Sequence[Level], noise: Noise
-    ) -> Generator[Step, None, Latents]:
+        self,
+        denoiser: Denoise,
+        x: Latents,
+        levels: Sequence[Level],
+        noise: Noise,
+        *,
+        begin: int = 0,
+    ) -> Run:
         """See `Sampler.sample`."""
-        for index, level in enumerate(levels[:-1]):
+        for index in range(begin, len(levels) - 1):
+            level = levels[index]
             denoised = denoiser(x, level)
             x = self._step(x, denoised, level, after(levels, index), noise)
-            yield Step(index, len(levels) - 1, level, x, denoised)
+            x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
         return x
 
     def _step(
@@ -75,7 +95,7 @@ class DDIM:
         if self.clip_sample:
             denoised = np.clip(denoised, -self.clip_sample_range, self.clip_sample_range)
         x = target.alpha * denoised + math.sqrt(target.sigma**2 - fresh**2) * eps
-        return x + fresh * noise(x.shape) if fresh > 0 else x
+        return x + fresh * noise.randn(x.shape) if fresh > 0 else x
 
 
 def _ancestral_sigma(level: Level, target: Level) -> float:

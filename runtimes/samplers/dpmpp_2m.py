@@ -6,13 +6,15 @@ Follows diffusers' DPMSolverMultistepScheduler with algorithm_type "dpmsolver++"
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from runtimes.errors import UsageError
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Step
+from runtimes.samplers.options import Options
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import (
     FinalSigmasType,
     Float64s,
@@ -56,6 +58,32 @@ class DpmPP2M:
     lower_order_final: bool = True
     euler_at_final: bool = False
     round_timesteps: bool = True
+    calls_per_step: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = "DPMSolverMultistepScheduler"
+    OPTIONS: ClassVar[Options] = {
+        "timestep_spacing": ("linspace", "leading", "trailing"),
+        "steps_offset": 0,
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "thresholding": (False,),
+        # The class takes the last three, other classes' own, as "midpoint".
+        "solver_type": ("midpoint", "bh1", "bh2", "logrho"),
+        "lower_order_final": (True, False),
+        "euler_at_final": (False, True),
+        "use_karras_sigmas": (False, True),
+        "use_exponential_sigmas": (False,),
+        "use_beta_sigmas": (False,),
+        "use_lu_lambdas": (False,),
+        "use_flow_sigmas": (False,),
+        "use_dynamic_shifting": (False,),
+        # Not among the class's fields, but it reads what an Euler config leaves it.
+        "sigma_min": None,
+        "sigma_max": None,
+        "final_sigmas_type": ("zero", "sigma_min"),
+        "lambda_min_clipped": (-math.inf,),
+        # A DDPM config's fixed variances don't matter here; a learned one changes the network.
+        "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
+        "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
+    }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at whole timesteps."""
@@ -94,12 +122,18 @@ class DpmPP2M:
         return 1.0
 
     def sample(
-        self, denoiser: Denoise, x: Latents, levels: Sequence[Level], noise: Noise
-    ) -> Generator[Step, None, Latents]:
+        self,
+        denoiser: Denoise,
+        x: Latents,
+        levels: Sequence[Level],
+        noise: Noise,
+        *,
+        begin: int = 0,
+    ) -> Run:
         """See `Sampler.sample`; draws no noise."""
         total = len(levels) - 1
         earlier: Latents | None = None
-        for index in range(total):
+        for index in range(begin, total):
             level, target = levels[index], levels[index + 1]
             denoised = denoiser(x, level)
             slope = None
@@ -107,7 +141,7 @@ class DpmPP2M:
                 slope = _slope(denoised, earlier, levels[index - 1], level, target)
             x = _step(x, denoised, slope, level, target)
             earlier = denoised
-            yield Step(index, total, level, x, denoised)
+            x = replaced(x, (yield Step(index, total, level, x, denoised)))
         return x
 
     def _first_order_end(self, levels: Sequence[Level]) -> bool:

@@ -6,13 +6,14 @@ algorithm 2 without churn. Follows diffusers' EulerDiscreteScheduler.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Step
+from runtimes.samplers.options import Options
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import (
     FinalSigmasType,
     Level,
@@ -47,6 +48,21 @@ class Euler:
     sigma_min: float | None = None
     sigma_max: float | None = None
     final_sigmas_type: FinalSigmasType = "zero"
+    calls_per_step: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = "EulerDiscreteScheduler"
+    OPTIONS: ClassVar[Options] = {
+        "timestep_spacing": ("linspace", "leading", "trailing"),
+        "steps_offset": 0,
+        "prediction_type": ("epsilon", "sample", "v_prediction"),
+        "interpolation_type": ("linear",),
+        "timestep_type": ("discrete",),
+        "use_karras_sigmas": (False, True),
+        "use_exponential_sigmas": (False,),
+        "use_beta_sigmas": (False,),
+        "sigma_min": None,
+        "sigma_max": None,
+        "final_sigmas_type": ("zero", "sigma_min"),
+    }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
@@ -74,12 +90,19 @@ class Euler:
         return float(np.sqrt(sigma**2 + 1) if self.timestep_spacing == "leading" else sigma)
 
     def sample(
-        self, denoiser: Denoise, x: Latents, levels: Sequence[Level], noise: Noise
-    ) -> Generator[Step, None, Latents]:
+        self,
+        denoiser: Denoise,
+        x: Latents,
+        levels: Sequence[Level],
+        noise: Noise,
+        *,
+        begin: int = 0,
+    ) -> Run:
         """See `Sampler.sample`; draws no noise."""
-        for index, (level, target) in enumerate(pairwise(levels)):
+        for index in range(begin, len(levels) - 1):
+            level, target = levels[index], levels[index + 1]
             denoised = denoiser(x, level)
             slope = (x - denoised) / level.sigma
             x = x + slope * (target.sigma - level.sigma)
-            yield Step(index, len(levels) - 1, level, x, denoised)
+            x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
         return x

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from runtimes.errors import UsageError
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Step
+from runtimes.samplers.options import Options
+from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.samplers.strided import (
     StridedLevel,
     after,
@@ -57,6 +58,17 @@ class PNDM:
     set_alpha_to_one: bool = False
     skip_prk_steps: bool = False
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    calls_per_step: ClassVar[int] = 1
+    REFERENCE: ClassVar[str] = "PNDMScheduler"
+    OPTIONS: ClassVar[Options] = {
+        "timestep_spacing": ("leading", "linspace", "trailing"),
+        "steps_offset": 0,
+        "set_alpha_to_one": (False, True),
+        "skip_prk_steps": (False, True),
+        "prediction_type": ("epsilon", "v_prediction"),
+        # The class doesn't know the field; but the first step divides by alpha, which would be 0.
+        "rescale_betas_zero_snr": (False,),
+    }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls and one more, or nine more with PRK."""
@@ -79,12 +91,23 @@ class PNDM:
         return 1.0
 
     def sample(
-        self, denoiser: Denoise, x: Latents, levels: Sequence[Level], noise: Noise
-    ) -> Generator[Step, None, Latents]:
+        self,
+        denoiser: Denoise,
+        x: Latents,
+        levels: Sequence[Level],
+        noise: Noise,
+        *,
+        begin: int = 0,
+    ) -> Run:
         """See `Sampler.sample`; draws no noise."""
         outputs: Outputs = []
-        first = 0
+        first = begin
         if not self.skip_prk_steps:
+            if begin:
+                raise UsageError(
+                    "pndm with skip_prk_steps false begins at the first level alone; set "
+                    "skip_prk_steps, or take another sampler"
+                )
             first = KUTTA_CALLS
             x, outputs = yield from self._kutta(denoiser, x, levels)
         start_x = x
@@ -92,19 +115,19 @@ class PNDM:
             level = levels[index]
             denoised = denoiser(x, level)
             output = self._output(x, denoised, level)
-            if index == 1:
+            if self.skip_prk_steps and index == begin + 1:
                 # The reference takes the first step again, now with the mean slope of both ends.
                 mean = (output + outputs[0]) / 2
                 x = self._transfer(start_x, mean, before(levels, index), level)
             else:
                 outputs = [output, *outputs[:3]]
                 x = self._transfer(x, _combine(outputs), level, after(levels, index))
-            yield Step(index, len(levels) - 1, level, x, denoised)
+            x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
         return x
 
     def _kutta(
         self, denoiser: Denoise, x: Latents, levels: Sequence[Level]
-    ) -> Generator[Step, None, tuple[Latents, Outputs]]:
+    ) -> Generator[Step, Latents | None, tuple[Latents, Outputs]]:
         """Three Runge-Kutta steps of four calls; returns latents and each step's first output."""
         outputs: Outputs = []
         for first in range(0, KUTTA_CALLS, len(KUTTA)):
@@ -117,7 +140,7 @@ class PNDM:
                 last = len(slopes) == len(KUTTA)
                 slope = _weighted(KUTTA, slopes) if last else slopes[-1]
                 x = self._transfer(start_x, slope, start, after(levels, index))
-                yield Step(index, len(levels) - 1, level, x, denoised)
+                x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
             outputs = [slopes[0], *outputs]
         return x, outputs
 

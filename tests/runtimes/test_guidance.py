@@ -9,16 +9,17 @@ import pytest
 
 from runtimes.denoiser import Latents
 from runtimes.errors import UsageError
-from runtimes.guidance import classifier_free, guide
+from runtimes.guidance import Condition, classifier_free, guide
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 3, 5), dtype=np.float32)
-COND, UNCOND = RNG.standard_normal((2, 2, 7, 6), dtype=np.float32)
+COND, UNCOND = (Condition(x) for x in RNG.standard_normal((2, 2, 7, 6), dtype=np.float32))
 HALVES: list[Literal["together", "apart"]] = ["together", "apart"]
 
 
-def network(x: Latents, timestep: float, context: Latents) -> Latents:
+def network(x: Latents, timestep: float, condition: Condition) -> Latents:
     """Each row depends on its own context."""
+    context = condition.context
     assert len(x) == len(context)
     return np.tanh(x * context.mean(axis=(1, 2))[:, None, None, None] + np.float32(timestep))
 
@@ -29,9 +30,9 @@ class Counted:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def __call__(self, x: Latents, timestep: float, context: Latents) -> Latents:
+    def __call__(self, x: Latents, timestep: float, condition: Condition) -> Latents:
         self.batches.append(len(x))
-        return network(x, timestep, context)
+        return network(x, timestep, condition)
 
 
 @pytest.mark.parametrize(("halves", "batches"), [("together", [4]), ("apart", [2, 2])])
@@ -50,7 +51,7 @@ def test_guidance_extrapolates_from_the_negative_prompt(
 @pytest.mark.parametrize("scale", [1.0, 0.0, -2.0])
 @pytest.mark.parametrize("uncond", [None, UNCOND], ids=["none", "given"])
 def test_without_guidance_there_is_one_call(
-    uncond: Latents | None, scale: float, halves: Literal["together", "apart"]
+    uncond: Condition | None, scale: float, halves: Literal["together", "apart"]
 ) -> None:
     predict = Counted()
     output = classifier_free(predict, COND, uncond, scale, halves=halves)(X, 0.25)
@@ -59,10 +60,10 @@ def test_without_guidance_there_is_one_call(
 
 
 def test_guiding_changes_neither_output() -> None:
-    cond, uncond = COND.copy(), UNCOND.copy()
+    cond, uncond = COND.context.copy(), UNCOND.context.copy()
     guide(uncond, cond, 3.0)
-    np.testing.assert_array_equal(cond, COND)
-    np.testing.assert_array_equal(uncond, UNCOND)
+    np.testing.assert_array_equal(cond, COND.context)
+    np.testing.assert_array_equal(uncond, UNCOND.context)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_guiding_changes_neither_output() -> None:
             "give one (an empty prompt's) or a guidance_scale of 1",
         ),
         (
-            UNCOND[:1],
+            Condition(UNCOND.context[:1]),
             7.5,
             "guidance_scale 7.5 needs a negative context of shape (2, 7, 6), given one of shape "
             "(1, 7, 6); give one (an empty prompt's) or a guidance_scale of 1",
@@ -93,7 +94,7 @@ def test_guiding_changes_neither_output() -> None:
     ],
 )
 def test_guidance_that_cannot_be_is_refused(
-    uncond: Latents | None, scale: float, message: str
+    uncond: Condition | None, scale: float, message: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
         classifier_free(network, COND, uncond, scale, halves="apart")

@@ -245,6 +245,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "height": 32,
         "width": 24,
         "num_images_per_prompt": 1,
+        "task": "text-to-image",
     }
 
 
@@ -428,7 +429,7 @@ def test_any_other_answer_goes_on(fake_bundle: Write, answer: bool | None) -> No
 @pytest.mark.parametrize(
     ("component", "call", "message"),
     [
-        ("unet", 0, "unet gave NaN or infinite values at step 1. Where .* fp16, take"),
+        ("unet", 0, "unet gave NaN or infinite values at step 1 of 4. Where .* fp16, take"),
         ("unet", 2, "unet gave NaN or infinite values at step 3 of 4. Where"),
         ("text_encoder", 0, "text_encoder gave NaN or infinite values"),
         ("vae_decoder", 0, "vae_decoder gave NaN or infinite values"),
@@ -472,7 +473,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": ("inpainting",)}, "can't make pictures from text; it is made for inpainting."),
+        ({"tasks": ("inpainting",)}, "can't make pictures; it is made for inpainting."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no text_encoder"),
         ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),

@@ -61,6 +61,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "height": 32,
         "width": 24,
         "num_images_per_prompt": 1,
+        "task": "text-to-image",
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",

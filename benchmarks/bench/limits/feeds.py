@@ -20,9 +20,10 @@ from runtimes.engines.contract import check_feeds, check_outputs
 from runtimes.errors import BundleError
 from runtimes.manifest import Graph, Port
 from runtimes.metadata import Origin
+from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
-from runtimes.settings import settle
+from runtimes.settle import settle
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.version import VERSION
 
@@ -78,7 +79,7 @@ def picture_calls(bundle: Bundle, settings: Settings) -> dict[str, Calls]:
     )
     recorders = {name: _Recorder(bundle, name) for name in _OUTPUTS}
     tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
-    text_encoder, unet, vae_decoder = (item.component() for item in recorders.values())
+    components = [item.component() for item in recorders.values()]
     origin = Origin(
         bundle_sha256=bundle.sha256,
         engine="none",
@@ -86,7 +87,7 @@ def picture_calls(bundle: Bundle, settings: Settings) -> dict[str, Calls]:
         threads=None,
         latedge_version=VERSION,
     )
-    pipeline = Pipeline(bundle, tokenizer, (text_encoder, unet, vae_decoder), origin)
+    pipeline = Pipeline(bundle, loaded_parts(tokenizer, components), origin)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptTruncated)  # whoever draws the picture is told
         result = pipeline.run(settled, output_type="np")

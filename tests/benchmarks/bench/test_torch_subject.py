@@ -93,7 +93,7 @@ def test_source_of_another_model_is_refused(bundles: dict[str, Path], tiny_sd21:
 def test_closed_engine_says_so(bundles: dict[str, Path]) -> None:
     pipeline = open_torch(open_bundle(bundles["onnxruntime"]), None, compiled=False)
     pipeline.close()
-    with pytest.raises(EngineError, match="the engine is closed"):
+    with pytest.raises(EngineError, match="the pipeline is closed"):
         pipeline("x", num_inference_steps=1)
 
 

@@ -1,16 +1,10 @@
-"""Samplers against the diffusers schedulers of the same name, step by step.
-
-Both sides are driven by one network: a bounded, smooth, nonlinear float32 function of latents,
-timestep and context, under classifier-free guidance.
-"""
+"""Samplers against the diffusers schedulers of the same name, step by step."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
-from collections.abc import Sequence
-from typing import Any
 
 import diffusers
 import numpy as np
@@ -18,23 +12,37 @@ import pytest
 import torch
 
 from runtimes import samplers
-from runtimes.denoiser import Denoiser, Latents
+from runtimes.denoiser import Latents
 from runtimes.errors import UsageError
-from runtimes.guidance import classifier_free
 from runtimes.noise import Generator
 from runtimes.samplers import (
     SAMPLERS,
-    Sampler,
     default_sampler,
     load_sampler,
     make_sampler,
     sampler_names,
 )
 from runtimes.samplers.ddim import DDIM
-from runtimes.samplers.options import OPTIONS
 from runtimes.schedule import Level, NoiseSchedule
-
-Config = dict[str, Any]
+from tests.runtimes.samplers.trajectories import (
+    FEW_STEPS_TOLERANCE,
+    FROM_4096_TOLERANCE,
+    MANY_STEPS_TOLERANCE,
+    REFERENCES,
+    SD15,
+    SD21,
+    SDXL,
+    TOLERANCE,
+    UNIT_NOISE,
+    ZERO_SNR,
+    Config,
+    assert_follows,
+    first_difference,
+    options,
+    our_trajectory,
+    reference_scheduler,
+    reference_trajectory,
+)
 
 pytestmark = [
     # diffusers hands tensors to np.array in a way that NumPy will drop.
@@ -42,139 +50,10 @@ pytestmark = [
     pytest.mark.usefixtures("ieee_roots"),
 ]
 
-REFERENCES: dict[str, str] = {
-    "ddim": "DDIMScheduler",
-    "dpmpp-2m": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "pndm": "PNDMScheduler",
-}
-
-# The scheduler_config.json files of Stable Diffusion 1.5, 2.1 (v) and 2.1 base, and of SDXL.
-SD15: Config = {
-    "_class_name": "PNDMScheduler",
-    "_diffusers_version": "0.6.0",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "clip_sample": False,
-    "num_train_timesteps": 1000,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "trained_betas": None,
-}
-SD21: Config = {**SD15, "_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}
-SDXL: Config = {
-    **SD15,
-    "_class_name": "EulerDiscreteScheduler",
-    "interpolation_type": "linear",
-    "prediction_type": "epsilon",
-    "sample_max_value": 1.0,
-    "timestep_spacing": "leading",
-    "use_karras_sigmas": False,
-}
-ZERO_SNR: Config = {**SD21, "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
-
-# Largest error of a step over the largest latent of that step; in brackets what is measured.
-# Both sides round to float32 once or twice a term, 6e-8 each, in another order [1e-6].
-TOLERANCE = 2e-6
-# Two steps of unequal stride extrapolate far [3e-6].
-FEW_STEPS_TOLERANCE = 5e-6
-# A thousand steps add up, and the reference's float32 logarithms of alpha and sigma cancel in
-# h = lambda_t - lambda_s, the smaller the step the more [5e-6].
-MANY_STEPS_TOLERANCE = 1e-5
-# Zero terminal SNR in k-diffusion's scaling begins at sigma 4096: latents of that size are rounded
-# by 2e-4, and one or two steps take the difference of two such [3e-5].
-FROM_4096_TOLERANCE = 1e-4
-
-
-def network(x: Latents, timestep: float, context: Latents) -> Latents:
-    mixed = x + np.float32(0.3) * np.roll(x, 1, axis=-1)
-    return np.tanh(np.float32(0.7) * mixed + context * np.float32(np.cos(0.01 * timestep)))
-
-
-COND, UNCOND = np.random.default_rng(1).standard_normal((2, 2, 4, 1, 1), dtype=np.float32)
-UNIT_NOISE = Generator(0).randn((2, 4, 8, 8))
-SCALE = 2.5
-
-
-def reference_scheduler(name: str, config: Config, steps: int, **overrides: object) -> Any:
-    scheduler_class = getattr(diffusers, REFERENCES[name])
-    scheduler = scheduler_class.from_config(config, **overrides)
-    scheduler.set_timesteps(steps)
-    if hasattr(scheduler, "set_begin_index"):
-        # Else it looks its place up by timestep, and takes the second of two equal ones.
-        scheduler.set_begin_index(0)
-    return scheduler
-
-
-def reference_trajectory(scheduler: Any, **step_arguments: object) -> list[Latents]:
-    x = torch.from_numpy(UNIT_NOISE) * scheduler.init_noise_sigma
-    trajectory: list[Latents] = []
-    for timestep in scheduler.timesteps:
-        model_input = scheduler.scale_model_input(x, timestep).numpy()
-        uncond, cond = (
-            torch.from_numpy(network(model_input, float(timestep), context))
-            for context in (UNCOND, COND)
-        )
-        output = uncond + SCALE * (cond - uncond)
-        x = scheduler.step(output, timestep, x, **step_arguments).prev_sample
-        trajectory.append(x.numpy())
-    return trajectory
-
-
-def our_trajectory(sampler: Sampler, config: Config, steps: int, seed: int = 0) -> list[Latents]:
-    levels = sampler.levels(NoiseSchedule.from_config(config), steps)
-    predict = classifier_free(network, COND, UNCOND, SCALE, halves="apart")
-    denoiser = Denoiser(predict, config.get("prediction_type", "epsilon"))
-    x = UNIT_NOISE * sampler.init_noise_sigma(levels)
-    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(seed).randn)]
-
-
-def first_difference(
-    ours: Sequence[Latents], reference: Sequence[Latents], tolerance: float
-) -> str | None:
-    """The first step at which two trajectories part, in words; None where they don't."""
-    if len(ours) != len(reference):
-        return f"{len(ours)} steps, the reference takes {len(reference)}"
-    for index, (mine, theirs) in enumerate(zip(ours, reference, strict=True)):
-        if mine.dtype != np.float32 or not np.all(np.isfinite(theirs)):
-            return f"step {index}: dtype {mine.dtype}, or a reference that isn't finite"
-        error = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
-        if not error <= tolerance:
-            return f"step {index} of {len(ours)}: relative error {error:.1e} above {tolerance}"
-    return None
-
-
-def assert_follows(
-    name: str, config: Config, steps: int, tolerance: float = TOLERANCE, karras: bool | None = None
-) -> None:
-    overrides = {} if karras is None else {"use_karras_sigmas": karras}
-    scheduler = reference_scheduler(name, config, steps, **overrides)
-    sampler = make_sampler(name, config, karras=karras)
-    levels = sampler.levels(NoiseSchedule.from_config(config), steps)
-    assert_timesteps(levels, scheduler, name)
-    assert sampler.init_noise_sigma(levels) == pytest.approx(
-        float(scheduler.init_noise_sigma), rel=1.2e-7
-    )
-    ours, theirs = our_trajectory(sampler, config, steps), reference_trajectory(scheduler)
-    assert first_difference(ours, theirs, tolerance) is None
-
-
-def assert_timesteps(levels: Sequence[Level], scheduler: Any, name: str) -> None:
-    ours = [level.timestep for level in levels[:-1]]
-    reference = scheduler.timesteps.tolist()
-    if name == "euler" and scheduler.config.use_karras_sigmas:
-        # Fractional, and moved by the last place of torch's square root: see NoiseSchedule.sigmas.
-        np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
-    else:
-        assert ours == reference
-
-
 WITH_KARRAS = [
     (name, karras)
-    for name, options in OPTIONS.items()
-    for karras in ([False, True] if "use_karras_sigmas" in options else [None])
+    for name in SAMPLERS
+    for karras in ([False, True] if "use_karras_sigmas" in options(name) else [None])
 ]
 
 
@@ -213,9 +92,9 @@ VARIANTS: list[tuple[str, Config, int]] = [
     ("euler", {"use_karras_sigmas": True, "timestep_spacing": "trailing"}, 7),
     ("euler", {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "leading"}, 7),
     ("dpmpp-2m", {"prediction_type": "sample"}, 7),
-    *(("dpmpp-2m", {"final_sigmas_type": final, **options}, steps)
+    *(("dpmpp-2m", {"final_sigmas_type": final, **more}, steps)
       for final in ("zero", "sigma_min")
-      for options in ({}, {"lower_order_final": False}, {"euler_at_final": True})
+      for more in ({}, {"lower_order_final": False}, {"euler_at_final": True})
       for steps in (1, 2, 14, 15)),
     ("dpmpp-2m", {"use_karras_sigmas": True, "final_sigmas_type": "sigma_min"}, 7),
     ("dpmpp-2m", {"solver_type": "bh2"}, 7),
@@ -274,7 +153,7 @@ def test_another_class_config_is_taken_as_from_config_takes_it(name: str, source
 def test_defaults_are_those_of_the_diffusers_class(name: str) -> None:
     reference_class = getattr(diffusers, REFERENCES[name])
     reference = inspect.signature(reference_class.__init__).parameters
-    for option, row in OPTIONS[name].items():
+    for option, row in options(name).items():
         if option in reference:
             default: object = row[0] if isinstance(row, tuple) else row
             assert default == reference[option].default, option
@@ -310,7 +189,7 @@ WITHOUT_EFFECT = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_field_of_the_diffusers_class_is_overlooked(name: str) -> None:
     reference = inspect.signature(getattr(diffusers, REFERENCES[name]).__init__).parameters
-    known = {"self", *OPTIONS[name], *NOISE_FIELDS, *WITHOUT_EFFECT}
+    known = {"self", *options(name), *NOISE_FIELDS, *WITHOUT_EFFECT}
     assert set(reference) <= known
 
 
@@ -324,7 +203,7 @@ def test_steps_count_calls_of_the_network() -> None:
             seen.append(level)
             return np.tanh(x)
 
-        steps = list(sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0).randn))
+        steps = list(sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0)))
         assert [step.index for step in steps] == list(range(calls)), name
         assert {step.total for step in steps} == {calls}
         assert [step.level for step in steps] == seen == list(levels[:-1])
@@ -335,7 +214,7 @@ def test_a_step_keeps_its_latents_and_the_last_one_has_the_result(name: str) -> 
     sampler = make_sampler(name, SD15)
     levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
     noise = UNIT_NOISE.copy()
-    run = sampler.sample(lambda x, level: np.tanh(x), noise, levels, Generator(0).randn)
+    run = sampler.sample(lambda x, level: np.tanh(x), noise, levels, Generator(0))
     kept: list[tuple[Latents, Latents]] = []
     while True:
         try:
@@ -361,7 +240,7 @@ def test_a_run_can_be_cut_short(name: str) -> None:
 
     sampler = make_sampler(name, SD15)
     levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
-    run = sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0).randn)
+    run = sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0))
     next(run)
     run.close()
     assert calls == [levels[0].timestep]
@@ -563,5 +442,4 @@ def test_a_third_partys_sampler_takes_what_its_fields_name(monkeypatch: pytest.M
 
 
 def test_the_table_and_the_options_name_the_same_samplers() -> None:
-    assert set(SAMPLERS) == set(OPTIONS) == set(REFERENCES)
     assert set(SAMPLERS) <= set(sampler_names())

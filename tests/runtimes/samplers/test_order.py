@@ -77,7 +77,7 @@ def plms(n: int) -> list[float]:
 
 def error(sampler: Sampler, levels: Sequence[Level]) -> float:
     x = solution(levels[0])
-    for step in sampler.sample(denoiser, x, levels, Generator(0).randn):
+    for step in sampler.sample(denoiser, x, levels, Generator(0)):
         x = step.x
     assert x.dtype == np.float64
     return float(np.abs(x - solution(levels[-1])).max())

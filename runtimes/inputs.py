@@ -1,0 +1,29 @@
+"""What a call is given beside its settings: pictures and arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.floating[Any]]
+Pictures = Image.Image | Sequence[Image.Image]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pictures and arrays of a call; which are there decides the task.
+
+    Attributes:
+        latents: unit normal noise [n, channels, h, w] in place of the seed's.
+        image: the picture that is changed, one for all or one each.
+        mask_image: white where the picture is painted anew.
+    """
+
+    latents: Floats | None = None
+    image: Pictures | None = None
+    mask_image: Pictures | None = None

@@ -1,0 +1,26 @@
+"""Tasks: the table of their names, and which one a call asks for."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from runtimes import registry
+from runtimes.tasks.task import Call, Start, Task
+
+__all__ = ["TASKS", "Call", "Start", "Task", "load_task"]
+
+TASKS: dict[str, str] = {
+    "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
+}
+"""Task, as manifests name it → class."""
+
+ENTRY_POINTS = "latedge.tasks"
+
+
+def load_task(name: str) -> Task:
+    """The task of a name.
+
+    Raises:
+        UsageError: no such task.
+    """
+    return cast("type[Task]", registry.load("task", name, TASKS, ENTRY_POINTS))()

@@ -1,0 +1,90 @@
+"""What a task is: where the sampler starts, what the U-Net sees beside latents, how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.bundle import Bundle
+from runtimes.engine import Array
+from runtimes.inputs import Inputs
+from runtimes.noise import Generator
+from runtimes.parts import Parts
+from runtimes.samplers import Latents, Sampler
+from runtimes.schedule import Level
+from runtimes.settings import Settings
+from runtimes.timings import Stopwatch
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the pipeline, checked and ready to run.
+
+    Attributes:
+        bundle: what runs.
+        parts: its components.
+        settings: what was asked.
+        inputs: the pictures and arrays that came with it.
+        sampler: the sampler, made.
+        levels: the levels that it visits.
+        generator: all the call's random numbers, in the order in which diffusers draws them.
+        watch: takes the stages' times.
+    """
+
+    bundle: Bundle
+    parts: Parts
+    settings: Settings
+    inputs: Inputs
+    sampler: Sampler
+    levels: tuple[Level, ...]
+    generator: Generator
+    watch: Stopwatch
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a task hands to the loop.
+
+    Attributes:
+        x: latents at `levels[begin]`, in the sampler's scaling: [n, channels, h, w].
+        begin: the first level visited.
+        concat: channels that follow the latents in the U-Net's input: [n, k, h, w].
+        feeds: further inputs of the U-Net by role; samples along the first axis of those with
+            two axes or more.
+        hold: (x, index) → x, after the call at `levels[index]`: puts back what must not change.
+        finish: decoded pictures [n, H, W, 3] in [0, 1] → the pictures of the result.
+    """
+
+    x: Latents
+    begin: int = 0
+    concat: Latents | None = None
+    feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
+    hold: Callable[[Latents, int], Latents] | None = None
+    finish: Callable[[Floats], Floats] | None = None
+
+
+class Task(Protocol):
+    """A way to use a latent diffusion model. What is wrong with the inputs shows in `check`."""
+
+    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+        """Refuses what can't be done, before anything is loaded.
+
+        Raises:
+            UsageError: an input or setting is wrong for the task.
+            BundleError: the bundle lacks what the task takes.
+        """
+        ...
+
+    def start(self, call: Call) -> Start:
+        """Prepares the loop: encodes pictures, draws the noise.
+
+        Raises:
+            EngineError: a component failed or gave NaN.
+        """
+        ...
