@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runtimes.bundle import Bundle, open_bundle
     from runtimes.errors import BundleError, EngineError, LatedgeError, UsageError
     from runtimes.inspection import Inspection, inspect
+    from runtimes.interpolation import between, interpolate, lerp, slerp
     from runtimes.pipeline import Pipeline
     from runtimes.prompts import PromptTruncated
     from runtimes.result import Cancelled, Preview, Result
@@ -57,12 +58,16 @@ __all__ = [
     "VerificationError",
     "WeightError",
     "__version__",
+    "between",
     "compile",
     "export",
     "inspect",
     "inspect_source",
+    "interpolate",
+    "lerp",
     "main",
     "open_bundle",
+    "slerp",
     "verify",
 ]
 
@@ -85,11 +90,15 @@ _HOMES = {
     "UsageError": "runtimes.errors",
     "VerificationError": "exporter.errors",
     "WeightError": "exporter.errors",
+    "between": "runtimes.interpolation",
     "compile": "exporter.compile",
     "export": "exporter.export",
     "inspect": "runtimes.inspection",
     "inspect_source": "exporter.inspection",
+    "interpolate": "runtimes.interpolation",
+    "lerp": "runtimes.interpolation",
     "open_bundle": "runtimes.bundle",
+    "slerp": "runtimes.interpolation",
     "verify": "exporter.verify",
 }
 """Public name → the module that has it."""

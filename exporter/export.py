@@ -104,7 +104,10 @@ def export(
     if config.verify == "image":
         from exporter.verify_image import check_drawable
 
-        check_drawable(model.location, tasks_of(recognised), prepared, scheduler)
+        check_drawable(model.location, tasks_of(recognised, prepared), prepared, scheduler)
+    for part, reason in recognised.family.left_out.items():
+        if model.has(part):
+            progress(f"{part} is left out: {reason}")
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
     texts = canonical_texts(model, recognised.family, prepared)

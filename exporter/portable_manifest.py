@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def portable_manifest(
     return Manifest(
         schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
         family=family.name,
-        tasks=tasks_of(recognised),
+        tasks=tasks_of(recognised, prepared),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         scheduler=SCHEDULER,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
@@ -98,10 +98,17 @@ def portable_manifest(
     )
 
 
-def tasks_of(recognised: Recognised) -> tuple[str, ...]:
-    """What a model does, by its U-Net's input channels."""
+def tasks_of(recognised: Recognised, components: Collection[str]) -> tuple[str, ...]:
+    """What a bundle does, by its U-Net's input channels and by what it has.
+
+    Args:
+        recognised: the model.
+        components: those that the bundle has or shall have.
+    """
     channels = int(recognised.configs["unet"]["in_channels"])
-    return recognised.family.tasks.get(channels, ())
+    tasks = recognised.family.tasks.get(channels, ())
+    # All others begin with a picture.
+    return tuple(task for task in tasks if "vae_encoder" in components or task == "text-to-image")
 
 
 def _source_sha256(files: Mapping[str, File]) -> str:

@@ -77,7 +77,7 @@ def check_guidance_scale(value: object) -> float:
     return float(value)
 
 
-def check_seed(value: object) -> int:
+def check_seed(value: object, name: str = "seed") -> int:
     """A seed; None draws one of 32 bits from the system.
 
     Raises:
@@ -86,7 +86,7 @@ def check_seed(value: object) -> int:
     if value is None:
         return secrets.randbits(32)
     if not is_whole(value) or not SEED_MIN <= (found := int(value)) <= SEED_MAX:
-        raise UsageError(f"seed must be a whole number from -2^63 to 2^64-1, not {value!r}.")
+        raise UsageError(f"{name} must be a whole number from -2^63 to 2^64-1, not {value!r}.")
     return found
 
 

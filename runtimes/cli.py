@@ -14,6 +14,7 @@ import typer
 from runtimes.samplers import sampler_names
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Console
 
     from runtimes.inspection import InspectedComponent, Inspection
@@ -65,18 +66,58 @@ def generate(
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")
     ] = None,
     as_json: Json = False,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture to change; again for more, each with the prompt."),
+    ] = None,
+    mask: Annotated[
+        list[Path] | None, typer.Option(help="White where --image is painted anew, of its size.")
+    ] = None,
+    depth: Annotated[
+        list[Path] | None, typer.Option(help="Depth map of --image, lighter where it is nearer.")
+    ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="How much of --image is changed, 0 to 1; 0.8 if absent, 1 with --mask."),
+    ] = None,
+    mask_blur: Annotated[
+        float | None, typer.Option(help="Softens the mask, by pixels; seen with --crop-to-mask.")
+    ] = None,
+    crop_to_mask: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PADDING",
+            help="Paint the mask's surroundings alone, so many pixels wide, and paste them back.",
+        ),
+    ] = None,
+    variation_seed: Annotated[
+        int | None, typer.Option(help="A second seed, for a picture near the first one's.")
+    ] = None,
+    variation_strength: Annotated[
+        float | None, typer.Option(help="How near: 0 is --seed's picture, 1 --variation-seed's.")
+    ] = None,
 ) -> None:
-    """Make pictures from text. Settings that are not given come from the bundle."""
+    """Make pictures from text, or from pictures and text.
+
+    Settings that are not given come from the bundle.
+    """
     from runtimes.bundle import open_bundle
+    from runtimes.inputs import Inputs
     from runtimes.pipeline import Pipeline
     from runtimes.result import picture_paths
     from runtimes.settle import settle
 
     opened = open_bundle(bundle)
+    inputs = Inputs(
+        image=_pictures("image", image),
+        mask_image=_pictures("mask_image", mask),
+        depth_map=_pictures("depth_map", depth),
+    )
     settings = settle(
         opened,
         prompt,
         negative_prompt,
+        inputs=inputs,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         seed=seed,
@@ -85,13 +126,24 @@ def generate(
         height=height,
         width=width,
         num_images_per_prompt=num_images,
+        strength=strength,
+        mask_blur=mask_blur,
+        padding_mask_crop=crop_to_mask,
+        variation_seed=variation_seed,
+        variation_strength=variation_strength,
     )
     picture_paths(output, settings.count)
     # What was asked is known to be right: now the slow part.
     with _progress() as tell, Pipeline.open(opened, device=device, threads=threads) as pipe:
-        result = pipe.run(settings, callback=tell)
+        result = pipe.run(settings, inputs, callback=tell)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
+
+
+def _pictures(name: str, paths: list[Path] | None) -> list[Image] | None:
+    from runtimes.picture_input import open_picture
+
+    return [open_picture(path, name) for path in paths] if paths else None
 
 
 @contextmanager

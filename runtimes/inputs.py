@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.floating[Any]]
-Pictures = Image.Image | Sequence[Image.Image]
+Picture = Image.Image | NDArray[Any]
+Pictures = Picture | Sequence[Picture]
+"""One or several; `runtimes.picture_input` says what is taken."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,12 @@ class Inputs:
 
     Attributes:
         latents: unit normal noise [n, channels, h, w] in place of the seed's.
-        image: the picture that is changed, one for all or one each.
-        mask_image: white where the picture is painted anew.
+        image: the picture that is changed, one for all prompts or one each.
+        mask_image: white where the picture is painted anew; one for all pictures or one each.
+        depth_map: larger where the picture is nearer; one for all pictures or one each.
     """
 
     latents: Floats | None = None
     image: Pictures | None = None
     mask_image: Pictures | None = None
+    depth_map: Pictures | None = None

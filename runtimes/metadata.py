@@ -66,7 +66,23 @@ def _parameters(settings: Settings, origin: Origin, prompt: str, negative: str) 
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",
         "Model hash": origin.bundle_sha256[:10],
+        **_picture_fields(settings),
         "Version": f"latedge {origin.latedge_version}",
     }
     lines = [prompt, *([f"Negative prompt: {negative}"] if negative and settings.guided else [])]
     return "\n".join([*lines, ", ".join(f"{key}: {value}" for key, value in fields.items())])
+
+
+def _picture_fields(settings: Settings) -> dict[str, object]:
+    """What goes with given pictures and variations, under the names that other tools know."""
+    fields: dict[str, object] = {}
+    if settings.strength is not None:
+        fields["Denoising strength"] = f"{settings.strength:g}"
+    if settings.mask_blur:
+        fields["Mask blur"] = f"{settings.mask_blur:g}"
+    if settings.padding_mask_crop is not None:
+        fields["Masked area padding"] = settings.padding_mask_crop
+    if settings.variation_seed is not None:
+        fields["Variation seed"] = settings.variation_seed
+        fields["Variation seed strength"] = f"{settings.variation_strength:g}"
+    return fields

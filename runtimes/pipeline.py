@@ -16,7 +16,7 @@ from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
-from runtimes.inputs import Inputs
+from runtimes.inputs import Inputs, Pictures
 from runtimes.latents import to_decoder
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
@@ -27,7 +27,7 @@ from runtimes.result import Cancelled, Preview, Result
 from runtimes.samplers import Latents, Run, Step, make_sampler
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
-from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
+from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
 from runtimes.tasks import Call, Start, load_task
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -124,10 +124,20 @@ class Pipeline:
         latents: Floats | None = None,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
+        image: Pictures | None = None,
+        mask_image: Pictures | None = None,
+        depth_map: Pictures | None = None,
+        strength: float | None = None,
+        mask_blur: float | None = None,
+        padding_mask_crop: int | None = None,
+        variation_seed: int | None = None,
+        variation_strength: float | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
-        What is None comes from the bundle's defaults.
+        What is None comes from the bundle's defaults. The pictures that are given decide the task:
+        none for text to image, an image for image to image, a mask_image with it for inpainting, a
+        depth_map with it for depth to image.
 
         Args:
             prompt: one text or several; the empty one is allowed.
@@ -144,6 +154,24 @@ class Pipeline:
             latents: unit normal noise [n, channels, h, w] in place of the seed's.
             output_type: "pil" for Pillow images, "np" for float32 in [0, 1], "latent".
             callback: called after each step; returning False cancels.
+            image: what is changed: Pillow images (RGB, L or P, without alpha), or arrays [H, W, 3]
+                of uint8 or of floats in [0, 1]. Several give several pictures, of one prompt or of
+                one each. Height and width default to the first one's, down to whole multiples of
+                the VAE's factor; images of another size are resized, arrays of floats refused.
+            mask_image: white where the image is painted anew: Pillow images (L or 1), or arrays [H,
+                W], of the image's size. Grey counts as white from the middle on.
+            depth_map: larger where the image is nearer, in any unit: Pillow images of 8 or 16
+                bits, or arrays [H, W] of numbers, of any size.
+            strength: share of the steps that are made, 0 to 1: how much of the image is changed.
+                0.8 if None; for inpainting 1, which takes nothing over where the mask is white.
+            mask_blur: softens the mask by a Gaussian of that radius in pixels. What the U-Net
+                paints has hard edges nonetheless; with padding_mask_crop what is pasted back has
+                soft ones.
+            padding_mask_crop: paints the surroundings of the mask alone, so many pixels wide, at
+                height and width (the model's own if None), and pastes them back into the image.
+            variation_seed: a second seed, for a picture near the first one's; drawn from the system
+                if None and variation_strength is given.
+            variation_strength: how near: 0 for the seed's own picture, 1 for the second one's.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -154,7 +182,7 @@ class Pipeline:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
         check_output_type(output_type)
-        inputs = Inputs(latents=latents)
+        inputs = Inputs(latents=latents, image=image, mask_image=mask_image, depth_map=depth_map)
         settings = settle(
             self.bundle,
             prompt,
@@ -168,6 +196,11 @@ class Pipeline:
             height=height,
             width=width,
             num_images_per_prompt=num_images_per_prompt,
+            strength=strength,
+            mask_blur=mask_blur,
+            padding_mask_crop=padding_mask_crop,
+            variation_seed=variation_seed,
+            variation_strength=variation_strength,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -182,9 +215,11 @@ class Pipeline:
         """Makes the pictures of settings that `settle` gave for the same inputs; else as a call.
 
         Raises:
+            UsageError: the inputs' pictures are others than the settings were made for.
             EngineError: a component failed or gave NaN; says at which step.
             Cancelled: the callback returned False.
         """
+        check_inputs(settings, inputs)
         watch = Stopwatch()
         with watch.lap("total"):
             start, finished = self._sample(self._call(settings, inputs, watch), callback)

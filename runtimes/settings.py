@@ -20,6 +20,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         width: in pixels.
         num_images_per_prompt: pictures of each prompt.
         task: a name of `runtimes.tasks.TASKS`.
+        strength: how much of a given picture is changed, 0 to 1: the share of the steps that are
+            made; None for tasks that begin with noise.
+        mask_blur: pixels by which the mask is softened: the radius of Pillow's GaussianBlur.
+        padding_mask_crop: pixels around the mask that are painted with it, at the size that is
+            asked for, the rest being kept; None paints the whole picture.
+        variation_seed: whose noise is mixed into the seed's; None for none.
+        variation_strength: from 0, the noise of `seed`, to 1, that of `variation_seed`.
+        input_sha256: of the pixels of the given pictures, by argument: "image", "mask_image",
+            "depth_map".
     """
 
     prompt: tuple[str, ...]
@@ -33,6 +42,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     num_images_per_prompt: int
     task: str = "text-to-image"
+    strength: float | None = None
+    mask_blur: float = 0.0
+    padding_mask_crop: int | None = None
+    variation_seed: int | None = None
+    variation_strength: float = 0.0
+    input_sha256: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
     @property
     def guided(self) -> bool:

@@ -19,11 +19,15 @@ from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
+from runtimes.picture_input import Read, size_of
+from runtimes.picture_options import digests, read_inputs, settle_options
+from runtimes.preprocess import floored
 from runtimes.samplers import make_sampler, options_of, sampler_names
 from runtimes.samplers.options import resolve
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
-from runtimes.tasks import TASKS, load_task
+from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
+from runtimes.tasks.from_picture import check_entry
 
 T = TypeVar("T")
 
@@ -47,6 +51,11 @@ def settle(
     height: int | None = None,
     width: int | None = None,
     num_images_per_prompt: int = 1,
+    strength: float | None = None,
+    mask_blur: float | None = None,
+    padding_mask_crop: int | None = None,
+    variation_seed: int | None = None,
+    variation_strength: float | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -57,32 +66,55 @@ def settle(
         BundleError: the bundle can't make pictures from text at all.
     """
     check_able(bundle)
-    task = pick_task(inputs)
+    task = pick_task(inputs, bundle.manifest.tasks)
     check_task(bundle, task)
+    options = settle_options(
+        task,
+        inputs,
+        strength=strength,
+        mask_blur=mask_blur,
+        padding_mask_crop=padding_mask_crop,
+        variation_seed=variation_seed,
+        variation_strength=variation_strength,
+    )
+    pictures = read_inputs(inputs)
     defaults, config = bundle.manifest.defaults, bundle.scheduler_config
     prompts = check_prompts(prompt)
     name = _given(sampler, defaults.sampler)
     steps = _given(num_inference_steps, defaults.num_inference_steps)
     steps = check_count("num_inference_steps", steps, MAX_STEPS)
-    levels = make_sampler(name, config, karras=karras).levels(
-        NoiseSchedule.from_config(config), steps
-    )
+    made = make_sampler(name, config, karras=karras)
+    levels = made.levels(NoiseSchedule.from_config(config), steps)
     _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
+    negatives = check_negative_prompts(negative_prompt, len(prompts))
+    images = pictures.get("image", ())
+    # One prompt for several pictures is the prompt of each.
+    each = len(images) if images and len(prompts) == 1 else 1
+    # What is painted of a cropped picture has the model's own size, not the picture's.
+    sized_by = images if options.padding_mask_crop is None else ()
     settings = Settings(
-        prompt=prompts,
-        negative_prompt=check_negative_prompts(negative_prompt, len(prompts)),
+        prompt=prompts * each,
+        negative_prompt=negatives * each,
         num_inference_steps=steps,
         guidance_scale=check_guidance_scale(_given(guidance_scale, defaults.guidance_scale)),
         seed=check_seed(seed),
         sampler=name,
         karras=_uses_karras(name, config, karras),
-        height=_side(bundle, "height", height),
-        width=_side(bundle, "width", width),
+        height=_side(bundle, "height", height, sized_by),
+        width=_side(bundle, "width", width, sized_by),
         num_images_per_prompt=check_count(
             "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
         ),
         task=task,
+        strength=options.strength,
+        mask_blur=options.mask_blur,
+        padding_mask_crop=options.padding_mask_crop,
+        variation_seed=options.variation_seed,
+        variation_strength=options.variation_strength,
+        input_sha256=digests(pictures),
     )
+    if settings.strength is not None:
+        check_entry(made, levels, settings)
     load_task(task).check(bundle, settings, inputs)
     return settings
 
@@ -105,10 +137,24 @@ def check_able(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path} has no tokenizer for its text encoder. Export it again.")
 
 
-def pick_task(inputs: Inputs) -> str:
-    """The task that a call's inputs ask for."""
-    del inputs
-    return "text-to-image"
+def check_inputs(settings: Settings, inputs: Inputs) -> None:
+    """Refuses pictures that settings weren't made for.
+
+    Raises:
+        UsageError: says which.
+    """
+    found = digests(read_inputs(inputs))
+    for name in sorted(found.keys() | settings.input_sha256.keys()):
+        if found.get(name) != settings.input_sha256.get(name):
+            given = "another one" if name in found else "none"
+            raise UsageError(
+                f"these settings were made for {_told(settings.input_sha256.get(name))} as {name}, "
+                f"and {given} was given; give the same, or call the pipeline anew."
+            )
+
+
+def _told(digest: str | None) -> str:
+    return "none" if digest is None else f"pixels of SHA-256 {digest[:12]}…"
 
 
 def check_task(bundle: Bundle, task: str) -> None:
@@ -119,7 +165,8 @@ def check_task(bundle: Bundle, task: str) -> None:
     """
     if task not in bundle.manifest.tasks:
         raise BundleError(
-            f"{bundle.path} can't do {task}; it is made for {', '.join(bundle.manifest.tasks)}."
+            f"{bundle.path} can't do {task}; it is made for "
+            f"{'; '.join(f'{each} (takes {inputs_of(each)})' for each in bundle.manifest.tasks)}."
         )
 
 
@@ -134,10 +181,19 @@ def _uses_karras(sampler: str, config: Mapping[str, object], asked: bool | None)
     return bool(options.get("use_karras_sigmas"))
 
 
-def _side(bundle: Bundle, name: Literal["height", "width"], given: int | None) -> int:
+def _side(
+    bundle: Bundle, name: Literal["height", "width"], given: int | None, pictures: Sequence[Read]
+) -> int:
+    """What was asked, or what the graphs were built for, or the picture's, or the model's own."""
     manifest, built = bundle.manifest, built_side(bundle, name)
-    default = getattr(manifest.defaults, name) if built is None else built
-    return check_side(name, _given(given, default), manifest.latents.vae_factor, built)
+    factor = manifest.latents.vae_factor
+    if built is not None:
+        default = built
+    elif pictures:
+        default = floored(size_of(pictures[0])[name == "width"], factor)
+    else:
+        default = getattr(manifest.defaults, name)
+    return check_side(name, _given(given, default), factor, built)
 
 
 def _check_timesteps(unet: Graph, sampler: str, timesteps: Sequence[float]) -> None:

@@ -22,6 +22,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
         callback: the caller's callback.
         vae_decoder: all pictures.
         total: from the first check to the last picture.
+        vae_encoder: all pictures that were given.
     """
 
     tokenize: float
@@ -31,6 +32,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     callback: float
     vae_decoder: float
     total: float
+    vae_encoder: float = 0.0
 
 
 @dataclass
@@ -62,4 +64,5 @@ class Stopwatch:
             callback=callback,
             vae_decoder=spent.get("vae_decoder", 0.0),
             total=spent["total"],
+            vae_encoder=spent.get("vae_encoder", 0.0),
         )

@@ -164,6 +164,16 @@ def _vae(sample_size: int, channels: tuple[int, ...], layers_per_block: int) -> 
     }
 
 
+_CLIP_CHECKED: Config = {
+    "feature_extractor": (None, None),
+    "image_encoder": (None, None),
+    "requires_safety_checker": False,
+    "safety_checker": (None, None),
+}
+# The public model has a DPT here, which estimates depth maps. Whoever gives them needs none.
+_WITHOUT_DEPTH: Config = {"depth_estimator": (None, None), "feature_extractor": (None, None)}
+
+
 def _stable_diffusion(
     title: str,
     *,
@@ -173,6 +183,7 @@ def _stable_diffusion(
     tokenizer: Tokenizer,
     scheduler: tuple[str, Config],
     pipeline: str = "StableDiffusionPipeline",
+    others: Config = _CLIP_CHECKED,
 ) -> Model:
     return Model(
         title=title,
@@ -184,12 +195,7 @@ def _stable_diffusion(
         },
         tokenizers={"tokenizer": tokenizer},
         scheduler=scheduler,
-        others={
-            "feature_extractor": (None, None),
-            "image_encoder": (None, None),
-            "requires_safety_checker": False,
-            "safety_checker": (None, None),
-        },
+        others=others,
     )
 
 
@@ -224,6 +230,16 @@ MODELS: Mapping[str, Model] = {
         tokenizer=Tokenizer(CLIP_SIZE, "!"),
         scheduler=_DDIM_V,
     ),
+    "sd2-depth": _stable_diffusion(
+        "Stable Diffusion 2, depth-conditioned, without its depth estimator",
+        pipeline="StableDiffusionDepth2ImgPipeline",
+        unet={**_SD21_UNET, "sample_size": 64, "in_channels": 5},
+        vae=_vae(512, _SD_VAE, 2),
+        text_encoder=_OPENCLIP_VIT_H,
+        tokenizer=Tokenizer(CLIP_SIZE, "!"),
+        scheduler=_PNDM,
+        others=_WITHOUT_DEPTH,
+    ),
     "tiny-sd15": _stable_diffusion(
         "the parts of Stable Diffusion 1.5, few and narrow",
         unet=_TINY_UNET,
@@ -240,6 +256,16 @@ MODELS: Mapping[str, Model] = {
         text_encoder=_TINY_CLIP,
         tokenizer=_TINY_TOKENIZER,
         scheduler=_DDIM,
+    ),
+    "tiny-sd2-depth": _stable_diffusion(
+        "the parts of Stable Diffusion 2, depth-conditioned, few and narrow",
+        pipeline="StableDiffusionDepth2ImgPipeline",
+        unet={**_TINY_UNET, **_TINY_SD21, "in_channels": 5},
+        vae=_TINY_VAE,
+        text_encoder={**_TINY_CLIP, "num_hidden_layers": 3, "hidden_act": "gelu"},
+        tokenizer=Tokenizer(TINY_SIZE, "!"),
+        scheduler=_PNDM,
+        others=_WITHOUT_DEPTH,
     ),
     "tiny-sd21": _stable_diffusion(
         "the parts of Stable Diffusion 2.1, few and narrow",

@@ -31,4 +31,12 @@ _UNSAID = Unsaid(
     sample_sizes={"epsilon": 64, "v_prediction": 96},
 )
 
-SD2 = replace(SD1, name="sd2", matches=_matches, unsaid=_UNSAID)
+SD2 = replace(
+    SD1,
+    name="sd2",
+    pipelines=(*SD1.pipelines, "StableDiffusionDepth2ImgPipeline"),
+    tasks={**SD1.tasks, 5: ("depth-to-image",)},
+    left_out={"depth_estimator": "depth maps are given by whoever makes pictures"},
+    matches=_matches,
+    unsaid=_UNSAID,
+)

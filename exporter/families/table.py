@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.components.base import Config
 
@@ -42,11 +42,12 @@ class Family:
         pipelines: diffusers pipeline classes that such models are saved with.
         components: what is exported, in order.
         tokenizers: tokenizer folder by text encoder.
-        tasks: by the U-Net's input channels, what the model does.
+        tasks: by the U-Net's input channels, what the model does with all its components.
         guidance_scale: default guidance.
         num_inference_steps: default steps.
         matches: tells a U-Net's config of this family from the others'.
         unsaid: what a single-file checkpoint of the family leaves open.
+        left_out: networks that such models may have and no bundle takes → why.
     """
 
     name: str
@@ -58,3 +59,4 @@ class Family:
     num_inference_steps: int
     matches: Callable[[Config], bool]
     unsaid: Unsaid
+    left_out: Mapping[str, str] = field(default_factory=dict[str, str])

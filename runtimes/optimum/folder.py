@@ -207,7 +207,8 @@ def _whole(folder: Path, name: str, config: Mapping[str, object], field: str, de
 def _tasks(unet: Mapping[str, object], parts: Mapping[str, _Part]) -> tuple[str, ...]:
     if unet.get("in_channels", 4) != 4:
         return ()
-    return ("text-to-image", "image-to-image") if "vae_encoder" in parts else ("text-to-image",)
+    from_pictures = ("image-to-image", "inpainting") if "vae_encoder" in parts else ()
+    return ("text-to-image", *from_pictures)
 
 
 def _sampler(scheduler: Mapping[str, object]) -> str:

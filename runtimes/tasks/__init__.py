@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import cast
 
 from runtimes import registry
+from runtimes.tasks.choice import inputs_of, pick_task
 from runtimes.tasks.task import Call, Start, Task
 
-__all__ = ["TASKS", "Call", "Start", "Task", "load_task"]
+__all__ = ["TASKS", "Call", "Start", "Task", "inputs_of", "load_task", "pick_task"]
 
 TASKS: dict[str, str] = {
+    "depth-to-image": "runtimes.tasks.depth_to_image:DepthToImage",
+    "image-to-image": "runtimes.tasks.image_to_image:ImageToImage",
+    "inpainting": "runtimes.tasks.inpainting:Inpainting",
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
 }
 """Task, as manifests name it → class."""

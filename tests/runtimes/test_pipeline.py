@@ -246,6 +246,12 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "width": 24,
         "num_images_per_prompt": 1,
         "task": "text-to-image",
+        "strength": None,
+        "mask_blur": 0.0,
+        "padding_mask_crop": None,
+        "variation_seed": None,
+        "variation_strength": 0.0,
+        "input_sha256": {},
     }
 
 
@@ -473,7 +479,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": ("inpainting",)}, "can't make pictures; it is made for inpainting."),
+        ({"tasks": ("upscaling",)}, "can't make pictures; it is made for upscaling."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no text_encoder"),
         ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),

@@ -1,0 +1,150 @@
+"""Options that go with pictures: which fit together, and what they are where nothing is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import cast
+
+import numpy as np
+
+from runtimes.checks import check_seed, is_whole
+from runtimes.errors import UsageError
+from runtimes.inputs import Inputs
+from runtimes.latents import MAX_PIXELS
+from runtimes.picture_input import READERS, Read, sha256
+
+STRENGTHS: Mapping[str, float] = {
+    "image-to-image": 0.8,
+    "inpainting": 1.0,
+    "depth-to-image": 0.8,
+}
+"""Task that begins with a picture → diffusers' default of `strength`."""
+
+MAX_BLUR = 1000.0
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """The options of a call, checked; see `runtimes.settings.Settings`."""
+
+    strength: float | None
+    mask_blur: float
+    padding_mask_crop: int | None
+    variation_seed: int | None
+    variation_strength: float
+
+
+def settle_options(
+    task: str,
+    inputs: Inputs,
+    *,
+    strength: float | None,
+    mask_blur: float | None,
+    padding_mask_crop: int | None,
+    variation_seed: int | None,
+    variation_strength: float | None,
+) -> PictureOptions:
+    """Checks options that go with pictures and fills in those that are None.
+
+    Args:
+        task: that was picked.
+        inputs: of the call.
+        strength: as of `Pipeline.__call__`, as are the rest.
+        mask_blur: in pixels.
+        padding_mask_crop: in pixels.
+        variation_seed: a second seed.
+        variation_strength: its share.
+
+    Raises:
+        UsageError: a value is out of range, or goes with something that wasn't given.
+    """
+    if strength is not None and task not in STRENGTHS:
+        raise UsageError(
+            f"strength {strength} says how much of an image is changed, but {task} changes none; "
+            "give an image, or leave strength out."
+        )
+    for name, value in (("mask_blur", mask_blur), ("padding_mask_crop", padding_mask_crop)):
+        if value is not None and inputs.mask_image is None:
+            raise UsageError(
+                f"{name} {value} goes with a mask_image, and none was given; give one, or leave "
+                f"{name} out."
+            )
+    seed, share = _variation(inputs, variation_seed, variation_strength)
+    strength = STRENGTHS.get(task) if strength is None else check_share("strength", strength)
+    return PictureOptions(
+        strength=strength,
+        mask_blur=_check_real(
+            "mask_blur", 0 if mask_blur is None else mask_blur, MAX_BLUR, "a number of pixels"
+        ),
+        padding_mask_crop=_check_padding(padding_mask_crop),
+        variation_seed=seed,
+        variation_strength=share,
+    )
+
+
+def _variation(
+    inputs: Inputs, seed: int | None, strength: float | None
+) -> tuple[int | None, float]:
+    if strength is None:
+        if seed is not None:
+            raise UsageError(
+                f"variation_seed {seed} needs a variation_strength: from 0, the seed's own "
+                "picture, to 1, the variation_seed's."
+            )
+        return None, 0.0
+    share = check_share("variation_strength", strength)
+    if inputs.latents is not None:
+        raise UsageError(
+            "variation_strength mixes the noise of two seeds, but latents were given in their "
+            "place; mix those yourself with latedge.slerp, or leave them out."
+        )
+    return check_seed(seed, "variation_seed"), share
+
+
+def check_share(name: str, value: object) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        UsageError: anything else.
+    """
+    return _check_real(name, value, 1.0, "a number")
+
+
+def _check_real(name: str, value: object, most: float, what: str) -> float:
+    """A number from 0 to `most`."""
+    number = cast("float", value)
+    taken = isinstance(value, int | float | np.integer | np.floating)
+    found = float(number) if taken and not isinstance(value, bool) else math.nan
+    if not 0 <= found <= most:
+        raise UsageError(f"{name} must be {what} from 0 to {most:g}, not {value!r}.")
+    return found
+
+
+def _check_padding(value: object) -> int | None:
+    if value is None:
+        return None
+    if not is_whole(value) or not 0 <= int(value) <= MAX_PIXELS:
+        raise UsageError(
+            f"padding_mask_crop must be a whole number of pixels from 0 to {MAX_PIXELS}, not "
+            f"{value!r}."
+        )
+    return int(value)
+
+
+def read_inputs(inputs: Inputs) -> dict[str, tuple[Read, ...]]:
+    """The pictures of a call by the field of `Inputs`, those that are there.
+
+    Raises:
+        UsageError: one isn't taken; says why.
+    """
+    found = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    return {
+        name: read(found[name]) for name, read in READERS.items() if found.get(name) is not None
+    }
+
+
+def digests(pictures: Mapping[str, tuple[Read, ...]]) -> dict[str, str]:
+    """SHA-256 of the pixels of a call's pictures, by the field of `Inputs`."""
+    return {name: sha256(found) for name, found in pictures.items()}

@@ -1,0 +1,105 @@
+"""What tasks that begin with a picture share: where they enter the schedule, how noise is added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.bundle import Bundle
+from runtimes.errors import UsageError
+from runtimes.noise import Generator
+from runtimes.picture_input import Read
+from runtimes.preprocess import check_sizes, to_sample
+from runtimes.samplers import Sampler
+from runtimes.schedule import Level
+from runtimes.settings import Settings
+from runtimes.tasks.task import Call
+
+Floats = NDArray[np.float32]
+
+
+def first_level(num_inference_steps: int, strength: float, calls_per_step: int) -> int:
+    """Which of a sampler's levels a picture enters at: its last `strength` of the steps are made.
+
+    C. Meng et al., "SDEdit", 2022: noise is added up to that level, and taken off from there.
+
+    Raises:
+        UsageError: not one step would be made.
+    """
+    made = int(num_inference_steps * strength)
+    if made < 1:
+        least = 1 / num_inference_steps
+        raise UsageError(
+            f"strength {strength:g} of {num_inference_steps} steps makes no step at all; give "
+            f"strength {least:.3g} or more, or more steps."
+        )
+    return (num_inference_steps - made) * calls_per_step
+
+
+def check_entry(sampler: Sampler, levels: Sequence[Level], settings: Settings) -> None:
+    """Refuses a strength that the sampler can't begin at; runs its first step on one number.
+
+    Raises:
+        UsageError: says why.
+    """
+    assert settings.strength is not None
+    begin = first_level(settings.num_inference_steps, settings.strength, sampler.calls_per_step)
+    # Some samplers refuse to begin in the middle, and say so when they are run, not before.
+    x = np.zeros((1, 1, 1, 1), np.float32)
+    next(sampler.sample(lambda x, level: x, x, levels, Generator(0), begin=begin))
+
+
+def begin_of(call: Call) -> int:
+    """The level that a call's strength says."""
+    settings = call.settings
+    assert settings.strength is not None
+    return first_level(settings.num_inference_steps, settings.strength, call.sampler.calls_per_step)
+
+
+def noised(clean: Floats, noise: Floats, level: Level) -> Floats:
+    """Clean latents at a level, in its scaling: x = alpha * x0 + sigma * noise."""
+    noisy = np.float32(level.alpha) * clean + np.float32(level.sigma) * noise
+    return noisy.astype(np.float32, copy=False)
+
+
+def spread(array: NDArray[Any], count: int) -> Floats:
+    """Arrays of k pictures as those of `count`: the pictures of one lie side by side."""
+    return cast("Floats", np.repeat(array, count // len(array), axis=0))
+
+
+def samples(pictures: Sequence[Read], settings: Settings) -> Floats:
+    """Pictures as the VAE encoder takes them: [k, 3, height, width]."""
+    return np.stack([to_sample(each, settings.height, settings.width) for each in pictures])
+
+
+def check_pictures(bundle: Bundle, settings: Settings, pictures: Sequence[Read]) -> None:
+    """Refuses pictures that can't be encoded as the settings say.
+
+    Raises:
+        BundleError: there is no VAE encoder.
+        UsageError: an array of another size, or another number than there are prompts.
+    """
+    bundle.graph("vae_encoder")
+    check_number("image", len(pictures), len(settings.prompt), "prompts")
+    check_sizes(pictures, settings.height, settings.width)
+
+
+def check_number(name: str, found: int, count: int, whose: str) -> None:
+    """Refuses a number of pictures that is neither one nor one for each.
+
+    Args:
+        name: the argument, as the error names it.
+        found: how many there are.
+        count: how many there may be beside one.
+        whose: what each of them belongs to, in the plural.
+
+    Raises:
+        UsageError: another number.
+    """
+    if found not in (1, count):
+        raise UsageError(
+            f"there are {found} of {name} for {count} {whose}; give one for all, or one each."
+        )

@@ -1,0 +1,45 @@
+"""Pictures to latents: the VAE encoder, and the draw from the distribution that it gives."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.noise import Generator
+from runtimes.tasks.task import Call
+
+Floats = NDArray[np.float32]
+
+LOGVAR_MIN, LOGVAR_MAX = np.float32(-30), np.float32(20)
+
+
+def encode(call: Call, pixels: Floats) -> Floats:
+    """Latents of pictures, in the U-Net's scale.
+
+    Args:
+        call: whose VAE encoder and generator are used; one draw for all pictures.
+        pixels: [n, 3, height, width] in [-1, 1].
+
+    Returns:
+        [n, channels, h, w].
+
+    Raises:
+        EngineError: the encoder failed or gave NaN.
+    """
+    with call.parts.use("vae_encoder") as encoder, call.watch.lap("vae_encoder"):
+        # One by one: its activations are as large as the decoder's.
+        parameters = [encoder(sample=pixels[i : i + 1]) for i in range(len(pixels))]
+    scale = np.float32(call.bundle.manifest.latents.scaling_factor)
+    return scale * drawn(np.concatenate(parameters), call.generator)
+
+
+def drawn(parameters: Floats, generator: Generator) -> Floats:
+    """Latents from the encoder's distribution: D. Kingma and M. Welling, 2014, section 2.4.
+
+    Args:
+        parameters: means and log variances, one after the other in the channels: [n, 2c, h, w].
+        generator: of the unit noise.
+    """
+    mean, logvar = np.split(parameters, 2, axis=1)
+    deviation = np.exp(np.float32(0.5) * np.clip(logvar, LOGVAR_MIN, LOGVAR_MAX))
+    return mean + deviation * generator.randn(mean.shape)

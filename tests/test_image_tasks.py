@@ -1,0 +1,261 @@
+"""Pictures from pictures, the whole way from a Diffusers folder, against diffusers' own pipelines.
+
+At the same seed: the latents after every call of the network, and the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionDepth2ImgPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+)
+from numpy.typing import NDArray
+from PIL import Image
+
+from exporter.compile import compile
+from runtimes.pipeline import Pipeline
+
+Floats = NDArray[Any]
+Named = Callable[[str], Path]
+Open = Callable[[str], Pipeline]
+Make = Callable[[str, str], Any]
+
+SCHEDULERS: Mapping[str, Any] = {
+    "ddim": DDIMScheduler,
+    "dpmpp-2m": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+    "pndm": PNDMScheduler,
+}
+PIPELINES: Mapping[str, Any] = {
+    "image-to-image": StableDiffusionImg2ImgPipeline,
+    "inpainting": StableDiffusionInpaintPipeline,
+    "depth-to-image": StableDiffusionDepth2ImgPipeline,
+}
+PSNR_DB = 90.0
+"""45 dB is promised. Float32 on both sides, so the order of sums alone differs: 105 and more."""
+
+
+@pytest.fixture(scope="module")
+def opened(
+    once: Callable[[str, Callable[[Path], object]], Path], exported: Named
+) -> Callable[[str], Pipeline]:
+    """Pipelines over compiled bundles, by the model's name."""
+    pipes: dict[str, Pipeline] = {}
+
+    def open_once(name: str) -> Pipeline:
+        if name not in pipes:
+            folder = once(
+                f"image-tasks-{name}",
+                lambda folder: compile(exported(name), folder, target="onnxruntime"),
+            )
+            pipes[name] = Pipeline.open(folder)
+        return pipes[name]
+
+    return open_once
+
+
+@pytest.fixture(scope="module")
+def references(synthesized: Named) -> Callable[[str, str], Any]:
+    """diffusers' pipelines over a model, by its name and the task."""
+    parts: dict[str, dict[str, Any]] = {}
+
+    def make(name: str, task: str) -> Any:
+        cls = PIPELINES[task]
+        if name not in parts:
+            absent: dict[str, Any] = {}
+            if task == "depth-to-image":
+                absent = {"depth_estimator": None, "feature_extractor": None}
+            made = cls.from_pretrained(synthesized(name), dtype=torch.float32, **absent)
+            parts[name] = made.components
+        pipe = cls(**parts[name])
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    return make
+
+
+def photo(width: int = 67, height: int = 70, seed: int = 0) -> Image.Image:
+    """Smooth colours with an edge: something to see, of a size that is no multiple of 8."""
+    y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
+    channels = [np.sin((3 + k + seed) * x + 2 * k * y) * 0.4 + 0.5 for k in range(3)]
+    picture = np.stack(channels, axis=-1)
+    picture[height // 3 : height // 2, width // 4 :] *= 0.3
+    return Image.fromarray(np.round(picture * 255).astype(np.uint8))
+
+
+def box(width: int = 67, height: int = 70) -> Image.Image:
+    """A mask with a white box left of the middle."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 4 : height * 3 // 4, width // 8 : width // 2] = 255
+    return Image.fromarray(mask)
+
+
+def compare(
+    pipe: Pipeline, reference: Any, sampler: str, ours: Mapping[str, Any], **both: Any
+) -> float:
+    """Draws with both; asserts that latents agree at every call, and the picture; gives its PSNR.
+
+    Args:
+        pipe: ours.
+        reference: diffusers'.
+        sampler: the name of the sampler.
+        ours: arguments of ours alone, or under another name there.
+        both: arguments of both, as diffusers takes them.
+    """
+    own = reference.scheduler.config
+    reference.scheduler = SCHEDULERS[sampler].from_config(own)
+    expected: list[Floats] = []
+    found: list[Floats] = []
+
+    def keep(pipe: Any, index: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
+        expected.append(given["latents"].numpy().copy())
+        return given
+
+    options: dict[str, Any] = {"num_inference_steps": 10, "guidance_scale": 4.0, **both}
+    output = "pil" if "padding_mask_crop" in both else "np"
+    drawn = reference(
+        generator=torch.Generator().manual_seed(5),
+        output_type=output,
+        callback_on_step_end=keep,
+        **options,
+    )
+    result = pipe(
+        **{**options, **ours},
+        seed=5,
+        sampler=sampler,
+        output_type=output,
+        callback=lambda step: found.append(step.latents.copy()),
+    )
+    assert len(found) == len(expected) > 0
+    for index, (a, b) in enumerate(zip(expected, found, strict=True)):
+        assert psnr_db(a, b, float(np.abs(a).max())) >= PSNR_DB, f"call {index}"
+    if output == "pil":
+        images = cast("list[Image.Image]", result.images)
+        # Bytes: a value on the edge of rounding may fall to either side.
+        difference = np.abs(
+            np.asarray(drawn.images[0]).astype(int) - np.asarray(images[0]).astype(int)
+        )
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1e-3
+        return PSNR_DB
+    assert drawn.images.shape == result.images.shape  # pyright: ignore[reportAttributeAccessIssue]
+    assert drawn.images.std() > 0.02, "the reference shows nothing"
+    reached = psnr_db(drawn.images, np.asarray(result.images), 1.0)
+    assert reached >= PSNR_DB
+    return reached
+
+
+def psnr_db(a: Floats, b: Floats, peak: float) -> float:
+    error = float(np.mean((a.astype(np.float64) - b) ** 2))
+    return float("inf") if error == 0 else 20 * np.log10(peak) - 10 * np.log10(error)
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.8, 1.0])
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+def test_image_to_image(opened: Open, references: Make, sampler: str, strength: float) -> None:
+    reached = compare(
+        opened("tiny-sd15"),
+        references("tiny-sd15", "image-to-image"),
+        sampler,
+        {},
+        prompt="a red circle",
+        image=photo(),
+        strength=strength,
+    )
+    print(f"image-to-image {sampler} {strength}: {reached:.0f} dB")
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("sampler", SCHEDULERS)
+@pytest.mark.parametrize("model", ["tiny-sd15", "tiny-sd15-inpaint"])
+def test_inpainting(
+    opened: Open, references: Make, model: str, sampler: str, strength: float
+) -> None:
+    reached = compare(
+        opened(model),
+        references(model, "inpainting"),
+        sampler,
+        {},
+        prompt="a red circle",
+        image=photo(),
+        mask_image=box(),
+        strength=strength,
+        height=64,
+        width=72,
+    )
+    print(f"inpainting {model} {sampler} {strength}: {reached:.0f} dB")
+
+
+def test_several_pictures_with_a_prompt_each(opened: Open, references: Make) -> None:
+    compare(
+        opened("tiny-sd15"),
+        references("tiny-sd15", "inpainting"),
+        "euler",
+        {},
+        prompt=["a red circle", "blue"],
+        image=[photo(), photo(seed=2)],
+        mask_image=box(),
+        strength=0.6,
+        height=64,
+        width=64,
+    )
+
+
+def test_arrays_of_floats(opened: Open, references: Make) -> None:
+    values = np.asarray(photo(64, 56)).astype(np.float32) ** 0.5 / 16
+    compare(
+        opened("tiny-sd15"),
+        references("tiny-sd15", "image-to-image"),
+        "ddim",
+        {},
+        prompt="x",
+        image=values,
+        strength=0.6,
+    )
+
+
+@pytest.mark.parametrize("blur", [0, 5])
+@pytest.mark.parametrize("model", ["tiny-sd15", "tiny-sd15-inpaint"])
+def test_crop_to_mask(opened: Open, references: Make, model: str, blur: int) -> None:
+    reference = references(model, "inpainting")
+    mask = box(150, 120)
+    compare(
+        opened(model),
+        reference,
+        "ddim",
+        {"mask_image": mask, "mask_blur": blur},
+        prompt="a red circle",
+        image=photo(150, 120),
+        mask_image=reference.mask_processor.blur(mask, blur) if blur else mask,
+        padding_mask_crop=7,
+        strength=0.7,
+        height=64,
+        width=64,
+    )
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler"])
+def test_depth_to_image(opened: Open, references: Make, sampler: str) -> None:
+    depth = np.random.default_rng(0).random((50, 41)).astype(np.float32)
+    reached = compare(
+        opened("tiny-sd2-depth"),
+        references("tiny-sd2-depth", "depth-to-image"),
+        sampler,
+        {"depth_map": depth},
+        prompt="a red circle",
+        image=photo(),
+        depth_map=torch.from_numpy(depth[np.newaxis]),
+        strength=0.7,
+    )
+    print(f"depth-to-image {sampler}: {reached:.0f} dB")
