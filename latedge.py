@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runtimes.inspection import Inspection, inspect
     from runtimes.pipeline import Pipeline
     from runtimes.prompts import PromptTruncated
+    from runtimes.recorded import NotTheSame
     from runtimes.result import Cancelled, Preview, Result
     from runtimes.settings import Settings
 
@@ -45,6 +46,7 @@ __all__ = [
     "EngineError",
     "Inspection",
     "LatedgeError",
+    "NotTheSame",
     "Pipeline",
     "Preview",
     "PromptTruncated",
@@ -74,6 +76,7 @@ _HOMES = {
     "EngineError": "runtimes.errors",
     "Inspection": "runtimes.inspection",
     "LatedgeError": "runtimes.errors",
+    "NotTheSame": "runtimes.recorded",
     "Pipeline": "runtimes.pipeline",
     "Preview": "runtimes.result",
     "PromptTruncated": "runtimes.prompts",
