@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from runtimes.interpolation import between, interpolate, lerp, slerp
     from runtimes.pipeline import Pipeline
     from runtimes.prompts import PromptTruncated
+    from runtimes.recorded import NotTheSame
     from runtimes.result import Cancelled, Preview, Result
     from runtimes.settings import Settings
 
@@ -46,6 +47,7 @@ __all__ = [
     "EngineError",
     "Inspection",
     "LatedgeError",
+    "NotTheSame",
     "Pipeline",
     "Preview",
     "PromptTruncated",
@@ -79,6 +81,7 @@ _HOMES = {
     "EngineError": "runtimes.errors",
     "Inspection": "runtimes.inspection",
     "LatedgeError": "runtimes.errors",
+    "NotTheSame": "runtimes.recorded",
     "Pipeline": "runtimes.pipeline",
     "Preview": "runtimes.result",
     "PromptTruncated": "runtimes.prompts",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
+import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runtimes.errors import UsageError
 from runtimes.samplers import sampler_names
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def generate(
         Path,
         typer.Argument(metavar="BUNDLE", help="A compiled bundle, or a folder Optimum exported."),
     ],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to paint.")],
+    # typer takes an argument with a default before an option without one; Python doesn't.
+    *,
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="What to paint; with --from, instead of its own."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -45,7 +51,9 @@ def generate(
     guidance_scale: Annotated[
         float | None, typer.Option(help="Classifier-free guidance; 1 or less turns it off.")
     ] = None,
-    negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What guidance leads away from.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the noise; drawn and told if absent.")
     ] = None,
@@ -58,10 +66,11 @@ def generate(
     ] = None,
     height: Annotated[int | None, typer.Option(help="In pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="In pixels.")] = None,
-    num_images: Annotated[int, typer.Option(help="How many pictures.")] = 1,
+    num_images: Annotated[int | None, typer.Option(help="How many pictures: 1 if absent.")] = None,
     device: Annotated[
-        str, typer.Option(help="As the engine names it: cpu, gpu, npu, cuda:0, …")
-    ] = "cpu",
+        str | None,
+        typer.Option(help="As the engine names it: cpu, gpu, npu, cuda:0, …; cpu if absent."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")
     ] = None,
@@ -96,6 +105,18 @@ def generate(
     variation_strength: Annotated[
         float | None, typer.Option(help="How near: 0 is --seed's picture, 1 --variation-seed's.")
     ] = None,
+    memory: Annotated[
+        str,
+        typer.Option(help="high or low: with low, each component is loaded for its stage alone."),
+    ] = "high",
+    from_picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A PNG that latedge wrote: make that picture again. What other flags say takes "
+            "the place of what it was made with.",
+        ),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
@@ -103,21 +124,21 @@ def generate(
     """
     from runtimes.bundle import open_bundle
     from runtimes.inputs import Inputs
+    from runtimes.parts import check_memory
     from runtimes.pipeline import Pipeline
+    from runtimes.recorded import read_recorded
     from runtimes.result import picture_paths
     from runtimes.settle import settle
 
-    opened = open_bundle(bundle)
+    kept = check_memory(memory)
     inputs = Inputs(
         image=_pictures("image", image),
         mask_image=_pictures("mask_image", mask),
         depth_map=_pictures("depth_map", depth),
     )
-    settings = settle(
-        opened,
-        prompt,
-        negative_prompt,
-        inputs=inputs,
+    asked = _given(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         seed=seed,
@@ -132,10 +153,26 @@ def generate(
         variation_seed=variation_seed,
         variation_strength=variation_strength,
     )
-    picture_paths(output, settings.count)
+    if from_picture is None and prompt is None:
+        raise UsageError("a PROMPT is missing; give one, or a picture to make again with --from.")
+    recorded = None if from_picture is None else read_recorded(from_picture)
+    opened = open_bundle(bundle)
+    if recorded is None:
+        settings, which = settle(opened, inputs=inputs, **asked), None
+    else:
+        settings, which = recorded.settle(opened, inputs, asked), recorded.index_in(asked)
+        device = recorded.origin.device if device is None else device
+        threads = recorded.origin.threads if threads is None else threads
+    picture_paths(output, settings.count if which is None else 1)
     # What was asked is known to be right: now the slow part.
-    with _progress() as tell, Pipeline.open(opened, device=device, threads=threads) as pipe:
+    with (
+        _progress() as tell,
+        Pipeline.open(opened, device=device or "cpu", threads=threads, memory=kept) as pipe,
+    ):
+        if recorded is not None:
+            _warn_not_the_same(recorded.differences(settings, pipe.origin, asked))
         result = pipe.run(settings, inputs, callback=tell)
+    result = result if which is None else result.picture(which)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
 
@@ -144,6 +181,18 @@ def _pictures(name: str, paths: list[Path] | None) -> list[Image] | None:
     from runtimes.picture_input import open_picture
 
     return [open_picture(path, name) for path in paths] if paths else None
+
+
+def _given(**flags: object) -> dict[str, Any]:
+    """Those flags that the command line has."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _warn_not_the_same(lines: Sequence[str]) -> None:
+    from runtimes.recorded import NotTheSame
+
+    for line in lines:
+        warnings.warn(line, NotTheSame, stacklevel=1)
 
 
 @contextmanager
@@ -192,19 +241,9 @@ def _as_json(result: Result, paths: list[Path]) -> str:
         "settings": msgspec.to_builtins(result.settings),
         "origin": msgspec.to_builtins(result.origin),
         "timings_ms": msgspec.to_builtins(result.timings),
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": result.peak_rss_bytes,
     }
     return json.dumps(record, sort_keys=True)
-
-
-def peak_rss_bytes() -> int | None:
-    """The most memory this process has held so far; None where the system doesn't tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def inspect(

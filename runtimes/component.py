@@ -12,7 +12,7 @@ from runtimes.batching import built_batch, run_batched
 from runtimes.bundle import Bundle
 from runtimes.engine import Array, Engine, load_engine_class
 from runtimes.errors import BundleError, EngineError
-from runtimes.manifest import Port
+from runtimes.manifest import Graph, Port
 
 
 class NotFiniteError(EngineError):
@@ -74,18 +74,12 @@ class Component:
                 inputs or gives other outputs.
             EngineError: loading failed.
         """
-        graph = bundle.graph(name)
-        inputs = {port.role: port for port in graph.inputs}
-        outputs = {port.role: port for port in graph.outputs}
-        _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
-        if graph.engine is None:
-            raise BundleError(
-                f"{bundle.path} is portable and can't run yet. Compile it first: "
-                f"latedge compile {bundle.path} --target onnxruntime -o {bundle.path}.ort"
-            )
-        engine_class = load_engine_class(graph.engine)
+        graph = checked_graph(bundle, name, roles)
+        engine_class = load_engine_class(str(graph.engine))
         engine = engine_class(bundle.path, graph, device=device, threads=threads)
-        return cls(name, engine, inputs, outputs[roles.output])
+        inputs = {port.role: port for port in graph.inputs}
+        output = next(port for port in graph.outputs if port.role == roles.output)
+        return cls(name, engine, inputs, output)
 
     @property
     def batch(self) -> int | None:
@@ -135,6 +129,25 @@ class Component:
         if not all(np.isfinite(result).all() for result in results.values()):
             raise NotFiniteError(f"{self.name} gave NaN or infinite values")
         return results
+
+
+def checked_graph(bundle: Bundle, name: str, roles: Roles) -> Graph:
+    """The plain graph of a component, which some engine can run; loads nothing.
+
+    Raises:
+        BundleError: the bundle lacks the component, isn't compiled, or the graph wants other
+            inputs or gives other outputs.
+    """
+    graph = bundle.graph(name)
+    inputs = {port.role: port for port in graph.inputs}
+    outputs = {port.role: port for port in graph.outputs}
+    _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
+    if graph.engine is None:
+        raise BundleError(
+            f"{bundle.path} is portable and can't run yet. Compile it first: "
+            f"latedge compile {bundle.path} --target onnxruntime -o {bundle.path}.ort"
+        )
+    return graph
 
 
 def as_fed(array: Array, port: Port) -> Array:

@@ -26,6 +26,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
         device: where it ran, as the engine names it.
         threads: threads within an operation; None where the engine chose.
         latedge_version: our own.
+        machine: the processor, its vector instructions and cores: `runtimes.machine`.
     """
 
     bundle_sha256: str
@@ -33,6 +34,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     threads: int | None
     latedge_version: str
+    machine: str = ""
 
 
 def png_texts(settings: Settings, origin: Origin, index: int) -> dict[str, str]:
@@ -44,13 +46,16 @@ def png_texts(settings: Settings, origin: Origin, index: int) -> dict[str, str]:
         index: of the picture in the call's result.
 
     Returns:
-        `latedge`, a JSON object in ASCII, and `parameters`, the form that image viewers and other
-        tools read.
+        `latedge`, a JSON object in ASCII, which `runtimes.recorded` reads, and `parameters`, the
+        form that image viewers and other tools read.
     """
     which = index // settings.num_images_per_prompt
     prompt, negative = settings.prompt[which], settings.negative_prompt[which]
     record = {**msgspec.to_builtins(settings), **msgspec.to_builtins(origin), "index": index}
     record |= {"prompt": prompt, "negative_prompt": negative}
+    if len(settings.prompt) > 1:
+        # A picture of a batch depends on the whole of it: the noise is drawn for all at once.
+        record |= {"prompts": settings.prompt, "negative_prompts": settings.negative_prompt}
     return {
         "latedge": json.dumps(record, sort_keys=True),
         "parameters": _parameters(settings, origin, prompt, negative),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,14 @@ from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
 from runtimes.inputs import Inputs, Pictures
 from runtimes.latents import to_decoder
+from runtimes.machine import machine
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
-from runtimes.parts import Parts
+from runtimes.parts import Memory, Parts, check_memory
 from runtimes.pictures import to_pillow, to_unit
+from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import Embeddings, embed
+from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Cancelled, Preview, Result
 from runtimes.samplers import Latents, Run, Step, make_sampler
 from runtimes.schedule import NoiseSchedule
@@ -42,7 +46,10 @@ largest of all, and memory shall not grow with the number of pictures."""
 
 
 class Pipeline:
-    """A bundle, loaded and ready to make pictures. Make one with `open`.
+    """A bundle, ready to make pictures. Make one with `open`.
+
+    Calls from several threads at once are safe, and each gives what it gives alone; see `open` on
+    which run at once.
 
     Attributes:
         bundle: what was opened.
@@ -63,38 +70,55 @@ class Pipeline:
 
     @classmethod
     def open(
-        cls, bundle: Path | str | Bundle, *, device: str = "cpu", threads: int | None = None
+        cls,
+        bundle: Path | str | Bundle,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        memory: Memory = "high",
     ) -> Pipeline:
-        """Opens a compiled bundle and loads its text encoder, U-Net and VAE decoder.
+        """Opens a compiled bundle and, with memory "high", loads what every call takes.
 
         Args:
             bundle: its folder (or that of an export by Optimum), or what `open_bundle` gave; the
                 manifest says which engine runs it.
             device: as the engine names it: "cpu", "gpu", "npu", "cuda:0", …
             threads: threads within an operation; None leaves it to the engine.
+            memory: "high" loads text encoder, U-Net and VAE decoder now and keeps them, and calls
+                from several threads run at once. "low" loads each component for its own stage of
+                a call and frees it after, which every call pays for with the time of loading;
+                calls from several threads then run one after the other.
 
         Raises:
             BundleError: the bundle is refused, is not compiled, or can't make pictures.
             EngineError: the engine's SDK or the device is absent, or loading failed.
-            UsageError: a wrong number of threads.
+            UsageError: a wrong number of threads, or an unknown `memory`.
         """
         if threads is not None:
             threads = check_count("threads", threads, 4096)
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         check_able(opened)
-        parts = Parts.open(opened, NEEDED, device=device, threads=threads)
-        with parts.use("unet") as unet:
+        parts = Parts.open(
+            opened, NEEDED, device=device, threads=threads, memory=check_memory(memory)
+        )
+        with parts.use(_of_the_unets_engine(opened)) as component:
             origin = Origin(
                 bundle_sha256=opened.sha256,
-                engine=unet.engine.version,
-                device=unet.engine.device,
+                engine=component.engine.version,
+                device=component.engine.device,
                 threads=threads,
                 latedge_version=VERSION,
+                machine=machine(),
             )
         return cls(opened, parts, origin)
 
     def close(self) -> None:
-        """Frees the engines; calls after it fail."""
+        """Frees the engines; calls after it fail.
+
+        Calls that run in other threads end with an error at their next step, or finish where they
+        have none left; they are waited for. Called from a call's own callback, this ends that call
+        and doesn't wait.
+        """
         self._parts.close()
 
     def __enter__(self) -> Self:
@@ -204,6 +228,45 @@ class Pipeline:
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
+    def repeat(
+        self,
+        picture: Path | str,
+        *,
+        inputs: Inputs = NO_INPUTS,
+        output_type: Literal["pil", "np", "latent"] = "pil",
+        callback: Callback | None = None,
+        **changes: Any,
+    ) -> Result:
+        """Makes a picture again that latedge wrote, by what its file says.
+
+        The same bits come of the same bundle, engine, machine, device and number of threads. A
+        picture of a batch costs the whole batch.
+
+        Args:
+            picture: the PNG.
+            inputs: the pictures and arrays that the call took, where it took some.
+            output_type: as of a call.
+            callback: as of a call.
+            changes: arguments of a call that take the place of the recorded ones, such as a seed.
+                Where they change how many pictures there are, the result holds all of them.
+
+        Raises:
+            UsageError: the file holds no record that this version understands, or what it asks for
+                can't be done with this bundle.
+            EngineError, Cancelled: as a call.
+
+        Warns:
+            NotTheSame: one line for each thing that differs from when the picture was made.
+        """
+        check_output_type(output_type)
+        recorded = read_recorded(picture)
+        settings = recorded.settle(self.bundle, inputs, changes)
+        for line in recorded.differences(settings, self.origin, changes):
+            warnings.warn(line, NotTheSame, stacklevel=2)
+        result = self.run(settings, inputs, output_type=output_type, callback=callback)
+        index = recorded.index_in(changes)
+        return result if index is None else result.picture(index)
+
     def run(
         self,
         settings: Settings,
@@ -221,16 +284,16 @@ class Pipeline:
         """
         check_inputs(settings, inputs)
         watch = Stopwatch()
-        with watch.lap("total"):
+        with self._parts.turn(), watch.lap("total"):
             start, finished = self._sample(self._call(settings, inputs, watch), callback)
             images = finished
             if output_type != "latent":
-                with watch.lap("vae_decoder"):
-                    unit = self._decode(finished)
+                unit = self._decode(finished, watch)
                 if start.finish is not None:
                     unit = start.finish(unit)
                 images = unit if output_type == "np" else to_pillow(unit)
-        return Result(images, finished, settings, self.origin, watch.timings())
+        peak = peak_rss_bytes()
+        return Result(images, finished, settings, self.origin, watch.timings(), peak)
 
     def _call(self, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Call:
         config = self.bundle.scheduler_config
@@ -248,11 +311,11 @@ class Pipeline:
 
     def _sample(self, call: Call, callback: Callback | None) -> tuple[Start, Floats]:
         """From noise, or what the task starts with, to the latents of the pictures."""
-        with self._parts.use("text_encoder") as text_encoder:
+        with self._parts.use("text_encoder", call.watch) as text_encoder:
             tokenizer = self._parts.tokenizers["text_encoder"]
             cond, uncond = embed(tokenizer, text_encoder, call.settings, call.watch)
         start = load_task(call.settings.task).start(call)
-        with self._parts.use("unet") as unet:
+        with self._parts.use("unet", call.watch) as unet:
             denoiser = self._denoiser(call, unet, start, cond, uncond)
             with call.watch.lap("loop"):
                 return start, self._loop(call, denoiser, start, callback)
@@ -265,6 +328,7 @@ class Pipeline:
         sent: Floats | None = None
         total = len(call.levels) - 1 - begin
         for done in range(total):
+            self._parts.check_open()
             step = _next_step(run, sent, done, total)
             x = step.x
             sent = start.hold(x, step.index) if start.hold is not None else None
@@ -305,12 +369,12 @@ class Pipeline:
         )
         return Denoiser(guided, self.bundle.manifest.prediction_type)
 
-    def _decode(self, latents: Floats) -> Floats:
+    def _decode(self, latents: Floats, watch: Stopwatch) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""
         space = self.bundle.manifest.latents
         scaled = to_decoder(latents, space)
         pixels = scaled.shape[2] * scaled.shape[3] * space.vae_factor**2
-        with self._parts.use("vae_decoder") as decoder:
+        with self._parts.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
             at_once = max(1, DECODED_AT_ONCE // pixels, decoder.batch or 1)
             starts = range(0, len(scaled), at_once)
             parts = [decoder(latent_sample=scaled[i : i + at_once]) for i in starts]
@@ -323,10 +387,17 @@ class Pipeline:
             timestep=step.level.timestep,
             latents=x,
             denoised=step.denoised,
-            decode=lambda latents: to_pillow(self._decode(latents)),
+            # What a preview costs is the callback's time.
+            decode=lambda latents: to_pillow(self._decode(latents, Stopwatch())),
         )
         if callback(preview) is False:
             raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
+
+
+def _of_the_unets_engine(bundle: Bundle) -> str:
+    """The first component that the U-Net's engine runs: the smallest, where one runs them all."""
+    engine = bundle.graph("unet").engine
+    return next(name for name in NEEDED if bundle.graph(name).engine == engine)
 
 
 def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,9 @@ class Result:
         settings: all that was asked, defaults filled in.
         origin: what made the pictures.
         timings: milliseconds by stage.
+        peak_rss_bytes: the most memory that the process held until the call's end; None where the
+            system doesn't tell.
+        first: which of all the settings' pictures `images` begins with.
     """
 
     images: list[Image.Image] | Floats
@@ -70,11 +73,22 @@ class Result:
     settings: Settings
     origin: Origin
     timings: Timings
+    peak_rss_bytes: int | None = None
+    first: int = 0
 
     @property
     def seed(self) -> int:
         """Of the noise; drawn from the system where the caller gave none."""
         return self.settings.seed
+
+    def picture(self, index: int) -> Result:
+        """This result with one of its pictures alone, which keeps what it says of itself."""
+        return replace(
+            self,
+            images=self.images[index : index + 1],
+            latents=self.latents[index : index + 1],
+            first=self.first + index,
+        )
 
     def save(self, path: Path | str) -> list[Path]:
         """Writes the pictures as PNG with their settings in the text chunks.
@@ -93,7 +107,7 @@ class Result:
         if not isinstance(images, list):
             raise UsageError('only pictures of output_type "pil" can be saved.')
         paths = picture_paths(Path(path), len(images))
-        for index, (image, place) in enumerate(zip(images, paths, strict=True)):
+        for index, (image, place) in enumerate(zip(images, paths, strict=True), self.first):
             texts = png_texts(self.settings, self.origin, index)
             write_whole(place, png_bytes(image, texts))
         return paths

@@ -21,8 +21,9 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
         sampler: the loop around those calls: scaling, guidance, the sampler's own arithmetic.
         callback: the caller's callback.
         vae_decoder: all pictures.
-        total: from the first check to the last picture.
+        total: from the first check to the last picture, with loading.
         vae_encoder: all pictures that were given.
+        load: by component: what this call loaded, each as often as it did.
     """
 
     tokenize: float
@@ -33,6 +34,7 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     vae_decoder: float
     total: float
     vae_encoder: float = 0.0
+    load: dict[str, float] = {}
 
 
 @dataclass
@@ -41,9 +43,11 @@ class Stopwatch:
 
     Attributes:
         laps_ms: milliseconds of each lap, by stage.
+        loads_ms: milliseconds of loading, by component.
     """
 
     laps_ms: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    loads_ms: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def lap(self, stage: str) -> Generator[None]:
@@ -51,6 +55,13 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.laps_ms[stage].append((time.perf_counter() - start) * 1000)
+
+    @contextmanager
+    def load(self, component: str) -> Generator[None]:
+        """Times a block that loads a component."""
+        start = time.perf_counter()
+        yield
+        self.loads_ms[component] += (time.perf_counter() - start) * 1000
 
     def timings(self) -> Timings:
         """The stages' times; what the loop took beside U-Net and callback is the sampler's."""
@@ -65,4 +76,5 @@ class Stopwatch:
             vae_decoder=spent.get("vae_decoder", 0.0),
             total=spent["total"],
             vae_encoder=spent.get("vae_encoder", 0.0),
+            load=dict(self.loads_ms),
         )

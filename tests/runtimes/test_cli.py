@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 import latedge
-from runtimes.cli import peak_rss_bytes
 from runtimes.engine import Array
 from runtimes.manifest import Provenance
 from runtimes.pipeline import Pipeline
@@ -84,6 +83,24 @@ def test_existing_pictures_are_replaced(fake_bundle: Write, tmp_path: Path) -> N
     assert pixels(output).shape == (32, 24, 3)
 
 
+def test_low_memory_tells_what_loading_took(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    command = ["generate", str(fake_bundle()), "x", "-o", str(tmp_path / "x.png"), "--json"]
+    assert latedge.main([*command, "--memory", "low"]) == 0
+    loads = json.loads(capsys.readouterr().out)["timings_ms"]["load"]
+    assert sorted(loads) == ["text_encoder", "unet", "vae_decoder"]
+    assert min(loads.values()) > 0
+
+
+def test_a_prompt_or_a_picture_is_needed(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    assert latedge.main(["generate", str(fake_bundle()), "-o", str(tmp_path / "x.png")]) == 2
+    line = "error: a PROMPT is missing; give one, or a picture to make again with --from.\n"
+    assert capsys.readouterr().err == line
+
+
 def test_long_prompts_are_one_line_of_warning(
     fake_bundle: Write, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -99,6 +116,12 @@ def test_long_prompts_are_one_line_of_warning(
     ("flags", "status", "line"),
     [
         (["--steps", "0"], 2, "num_inference_steps must be a whole number from 1 to 1000, not 0."),
+        (
+            ["--steps", "10000"],
+            2,
+            "num_inference_steps must be a whole number from 1 to 1000, not 1",
+        ),
+        (["--memory", "lo"], 2, "unknown memory 'lo'; known are high, low. Did you mean 'low'?"),
         (["--sampler", "eulr"], 2, "Did you mean 'euler'?"),
         (["--height", "515"], 2, "height 515 is not a multiple of 8, the VAE's factor; nearest"),
         (["--steps", "many"], 2, "Invalid value for '--steps'"),
@@ -182,11 +205,6 @@ def test_interrupting_a_step_frees_the_engines(
     assert capsys.readouterr().err == "error: interrupted; nothing half-written is left.\n"
     assert [engine.closed for engine in FakeEngine.made] == [True] * 3
     assert not (tmp_path / "x.png").exists()
-
-
-def test_peak_memory_is_in_bytes() -> None:
-    held = np.ones(50_000_000, np.uint8)
-    assert held.size < (peak_rss_bytes() or 0) < 2**40
 
 
 # --- inspect

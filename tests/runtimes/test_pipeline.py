@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from runtimes.bundle import read_json
 from runtimes.engine import ENGINES
 from runtimes.errors import BundleError, EngineError, UsageError
-from runtimes.manifest import read_manifest
+from runtimes.machine import machine
+from runtimes.manifest import Graph, read_manifest
 from runtimes.noise import Generator
 from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
@@ -285,6 +286,7 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         origin = pipe("x", seed=0).origin
     assert (origin.engine, origin.device, origin.threads) == ("fake 1.2.3", "npu", 3)
     assert [(e.device, e.threads) for e in FakeEngine.made] == [("npu", 3)] * 3
+    assert origin.machine == machine()
     assert origin.bundle_sha256 == fakes.hash_file(bundle / "latedge.json")
 
 
@@ -296,10 +298,14 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
     [
         ({"num_inference_steps": 0}, "num_inference_steps must be a whole number from 1 to 1000"),
         ({"num_inference_steps": 1001}, "from 1 to 1000, not 1001."),
+        ({"num_inference_steps": 10_000}, "from 1 to 1000, not 10000."),
+        ({"num_inference_steps": -1}, "from 1 to 1000, not -1."),
         ({"num_inference_steps": 2.5}, "from 1 to 1000, not 2.5."),
         ({"guidance_scale": float("nan")}, "guidance_scale must be a finite number, not nan."),
         ({"guidance_scale": "7"}, "guidance_scale must be a finite number, not '7'."),
         ({"seed": 2**64}, "a whole number from .*, not 1844"),
+        ({"seed": -(2**63) - 1}, r"a whole number from -2\^63 to 2\^64-1, not -9223"),
+        ({"seed": "7"}, "a whole number from .*, not '7'."),
         ({"seed": 1.5}, "a whole number from .*, not 1.5."),
         ({"seed": True}, "a whole number from .*, not True."),
         ({"sampler": "eular"}, r"unknown sampler 'eular'; known are .*Did you mean 'euler'\?"),
@@ -513,7 +519,7 @@ def unet_with(bundle: Path, **ports: object) -> dict[str, object]:
     return {"components": parts}
 
 
-def test_graphs_with_other_ports_are_refused_and_loaded_ones_freed(fake_bundle: Write) -> None:
+def test_graphs_with_other_ports_are_refused_before_any_is_loaded(fake_bundle: Write) -> None:
     plain = fake_bundle()
     ports = read_manifest(plain).components["unet"].graphs["model"].inputs
     extra = msgspec.structs.replace(ports[2], role="text_embeds", name="text_embeds")
@@ -521,6 +527,22 @@ def test_graphs_with_other_ports_are_refused_and_loaded_ones_freed(fake_bundle: 
     message = "unet in .* takes .*text_embeds.*, where this version of latedge feeds"
     with pytest.raises(BundleError, match=message):
         Pipeline.open(bundle)
+    assert FakeEngine.made == []
+
+
+def test_what_was_loaded_is_freed_where_the_rest_cant_be(
+    fake_bundle: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = FakeEngine.__init__
+
+    def fail(self: FakeEngine, folder: Path, graph: Graph, **options: Any) -> None:
+        if graph.file.startswith("unet/"):
+            raise EngineError("unet/model.fake can't be loaded")
+        load(self, folder, graph, **options)
+
+    monkeypatch.setattr(FakeEngine, "__init__", fail)
+    with pytest.raises(EngineError, match=r"unet/model\.fake can't be loaded"):
+        Pipeline.open(fake_bundle())
     assert [(e.component, e.closed) for e in FakeEngine.made] == [("text_encoder", True)]
 
 
@@ -551,6 +573,7 @@ def test_timings_cover_the_call(fake_bundle: Write) -> None:
     assert len(found.unet) == 4
     assert min(stages) > 0
     assert found.vae_decoder > 0
+    assert (found.vae_encoder, found.load) == (0, {})
     assert sum(stages) + found.vae_decoder <= found.total < 60_000
 
 

@@ -41,6 +41,24 @@ def test_several_pictures_are_numbered(fake_bundle: Write, tmp_path: Path) -> No
     records = [json.loads(texts(path)["latedge"]) for path in paths]
     assert [record["index"] for record in records] == [0, 1, 2, 3]
     assert [record["prompt"] for record in records] == ["red", "red", "blue", "blue"]
+    assert [record["prompts"] for record in records] == [["red", "blue"]] * 4
+
+
+def test_one_picture_of_several_keeps_its_place(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe(["red", "blue"], seed=0)
+    one = result.picture(1)
+    assert (len(one.images), one.picture(0).first) == (1, 1)
+    np.testing.assert_array_equal(one.latents, result.latents[1:])
+    both = [path.read_bytes() for path in result.save(tmp_path / "both.png")]
+    assert one.save(tmp_path / "one.png")[0].read_bytes() == both[1] != both[0]
+
+
+def test_result_tells_the_peak_of_memory(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        peak = pipe("x", seed=0).peak_rss_bytes
+    assert peak is not None
+    assert 20_000_000 < peak < 2**40
 
 
 def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> None:
@@ -74,6 +92,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "device": "npu",
         "threads": 2,
         "latedge_version": result.origin.latedge_version,
+        "machine": result.origin.machine,
     }
     assert found["parameters"].splitlines() == [
         "a red ● circle",

@@ -1,0 +1,205 @@
+"""Reads back what a picture says of how it was made, so that it can be made again.
+
+The record is `runtimes.metadata`'s text chunk `latedge`. A picture comes from anywhere: nothing in
+its record is believed before it was checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from PIL import Image, UnidentifiedImageError
+
+from runtimes.bundle import Bundle
+from runtimes.errors import UsageError
+from runtimes.inputs import Inputs
+from runtimes.metadata import Origin
+from runtimes.settings import Settings
+from runtimes.settle import settle
+
+RECORD = "latedge"
+TEXT = "text-to-image"
+OTHER_TOOLS = "parameters"
+_BY_HAND = "Give the prompt and the settings yourself."
+_BATCH = {"prompts": "prompt", "negative_prompts": "negative_prompt"}
+"""Names in the record of a batch → the settings that they are."""
+
+ORIGIN_TITLES: dict[str, str] = {
+    "bundle_sha256": "bundle",
+    "engine": "engine",
+    "device": "device",
+    "threads": "number of threads",
+    "latedge_version": "version of latedge",
+    "machine": "machine",
+}
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class NotTheSame(UserWarning):
+    """Something that decides a picture's bits is not what it was when the picture was made."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a picture says of itself.
+
+    Attributes:
+        path: the picture.
+        settings: of the call that made it.
+        origin: what made it.
+        index: which of the call's pictures it is.
+    """
+
+    path: Path
+    settings: Settings
+    origin: Origin
+    index: int
+
+    def settle(self, bundle: Bundle, inputs: Inputs, changes: Mapping[str, Any]) -> Settings:
+        """The settings of the call that makes the picture again, checked against a bundle.
+
+        Args:
+            bundle: what shall make it.
+            inputs: the pictures and arrays that came with the call; a record holds none.
+            changes: arguments of `runtimes.settle.settle` over those of the record.
+
+        Raises:
+            UsageError: the bundle can't do what the record or `changes` ask for, or the task takes
+                pictures that aren't given.
+            BundleError: the bundle can't make such pictures.
+        """
+        if self.settings.task != TEXT and inputs.image is None and inputs.latents is None:
+            raise UsageError(
+                f"{self.path} was made by {self.settings.task}, from pictures that its record "
+                "doesn't hold; give the same ones again."
+            )
+        wanted = {**self._arguments(), **changes}
+        if "prompt" in changes and "negative_prompt" not in changes:
+            # One for all: there may be another number of prompts now.
+            texts = set(self.settings.negative_prompt)
+            wanted["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
+        return settle(bundle, inputs=inputs, **wanted)
+
+    def index_in(self, changes: Mapping[str, Any]) -> int | None:
+        """Which picture of the call is this one; None where it's a call of other pictures."""
+        return None if {"prompt", "num_images_per_prompt"} & set(changes) else self.index
+
+    def differences(
+        self, settings: Settings, origin: Origin, changes: Mapping[str, Any]
+    ) -> list[str]:
+        """What keeps a picture made now from being this one bit for bit, a line each.
+
+        Args:
+            settings: of the call, as `settle` gave them.
+            origin: what makes it now.
+            changes: what was changed on purpose; it isn't told.
+        """
+        asked = {*changes, *(("negative_prompt",) if "prompt" in changes else ())}
+        names = {name: name for name in _names(Settings) - asked}
+        return [
+            f"{title} is {now}; {self.path} was made with {then}."
+            for title, then, now in (
+                *_different(self.settings, settings, names),
+                *_different(self.origin, origin, ORIGIN_TITLES),
+            )
+        ]
+
+    def _arguments(self) -> dict[str, Any]:
+        """The record as arguments of `settle`; a task's own settings follow from its inputs."""
+        taken = inspect.signature(settle).parameters
+        settings = msgspec.structs.asdict(self.settings)
+        return {name: value for name, value in settings.items() if name in taken}
+
+
+def read_recorded(path: Path | str) -> Recorded:
+    """Reads the record in a PNG that latedge wrote.
+
+    Raises:
+        UsageError: it can't be read, is no PNG, or holds no record that this version understands.
+    """
+    place = Path(path)
+    record = _decoded(place, _text(place))
+    for batch, name in _BATCH.items():
+        record[name] = record.pop(batch, [record.get(name)])
+    index = record.pop("index", None)
+    unknown = set(record) - _names(Settings) - _names(Origin)
+    if unknown:
+        raise UsageError(
+            f"{place} was made with settings that this version of latedge doesn't know: "
+            f"{', '.join(sorted(unknown))}. Use the version that made it, or a newer one."
+        )
+    settings, origin = _converted(place, record, Settings), _converted(place, record, Origin)
+    if type(index) is not int or not 0 <= index < settings.count:
+        raise UsageError(
+            f"{place}: its record is altered: index is {index!r}, of {settings.count} pictures. "
+            f"{_BY_HAND}"
+        )
+    return Recorded(place, settings, origin, index)
+
+
+def _text(path: Path) -> str:
+    """The record of a picture, as text."""
+    try:
+        # Not `image.text`, which reads the file to its end: the record precedes the pixels.
+        with Image.open(path, formats=["PNG"]) as image:
+            texts = dict(image.info)
+    except UnidentifiedImageError as e:
+        raise UsageError(f"{path} can't be read as a PNG: another format, or cut off.") from e
+    except OSError as e:
+        raise UsageError(f"{path} can't be read: {e.strerror or e}.") from e
+    except (ValueError, Image.DecompressionBombError) as e:
+        raise UsageError(f"{path} can't be read as a PNG: {e}.") from e
+    text = texts.get(RECORD)
+    if isinstance(text, str):
+        return text
+    other = f" (another tool's {OTHER_TOOLS!r} alone)" if OTHER_TOOLS in texts else ""
+    raise UsageError(
+        f"{path} holds no {RECORD!r} record of how it was made{other}: another program made it, or "
+        f"took the record out. {_BY_HAND}"
+    )
+
+
+def _decoded(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as e:
+        raise UsageError(f"{path}: its record is altered: {e}. {_BY_HAND}") from e
+
+
+def _converted(path: Path, record: Mapping[str, Any], struct: type[T]) -> T:
+    fields = {name: value for name, value in record.items() if name in _names(struct)}
+    try:
+        return msgspec.convert(fields, struct)
+    except msgspec.ValidationError as e:
+        raise UsageError(f"{path}: its record is altered or incomplete: {e}. {_BY_HAND}") from e
+
+
+def _different(
+    then: msgspec.Struct, now: msgspec.Struct, titles: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    pairs = {name: (getattr(then, name), getattr(now, name)) for name in titles}
+    return [
+        (titles[name], _shown(name, before), _shown(name, after))
+        for name, (before, after) in sorted(pairs.items())
+        if before != after
+    ]
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "threads" and value is None:
+        return "the engine's choice"
+    if name == "machine" and not value:
+        return "one that it doesn't name"
+    if name == "bundle_sha256":
+        return str(value)[:10]
+    return str(value) if name in ORIGIN_TITLES else repr(value)
+
+
+def _names(struct: type[msgspec.Struct]) -> set[str]:
+    return set(struct.__struct_fields__)

@@ -1,0 +1,403 @@
+"""Pictures that are made again by what their files say."""
+
+from __future__ import annotations
+
+import json
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+import latedge
+from exporter.compile import compile
+from runtimes import pipeline
+from runtimes.bundle import open_bundle
+from runtimes.errors import UsageError
+from runtimes.inputs import Inputs
+from runtimes.manifest import Provenance
+from runtimes.metadata import Origin
+from runtimes.pipeline import Pipeline
+from runtimes.recorded import ORIGIN_TITLES, NotTheSame, Recorded, read_recorded
+from runtimes.settings import Settings
+from runtimes.settle import NO_INPUTS
+from tests.conftest import Once
+from tests.runtimes.fakes import FakeEngine
+
+Write = Callable[..., Path]
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def bundle(fake_bundle: Write) -> Path:
+    return fake_bundle()
+
+
+@pytest.fixture
+def picture(bundle: Path, tmp_path: Path) -> Path:
+    """A picture of some settings, none of them the bundle's defaults."""
+    with Pipeline.open(bundle, threads=2) as pipe:
+        result = pipe(
+            "a red circle",
+            "blue ●",
+            num_inference_steps=3,
+            guidance_scale=1.5,
+            seed=2**63 + 7,
+            sampler="dpmpp-2m",
+            karras=True,
+            height=16,
+            width=40,
+        )
+    return result.save(tmp_path / "first.png")[0]
+
+
+def generate(bundle: Path, output: Path, *flags: str) -> int:
+    return latedge.main(["generate", str(bundle), "-o", str(output), *flags])
+
+
+# --- the same picture
+
+
+def test_the_file_is_the_same_to_the_byte(
+    bundle: Path, picture: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert generate(bundle, tmp_path / "again.png", "--from", str(picture)) == 0
+    assert (tmp_path / "again.png").read_bytes() == picture.read_bytes()
+    assert capsys.readouterr().err == ""
+    assert FakeEngine.made[-1].threads == 2
+
+
+def test_python_has_it_too(bundle: Path, picture: Path, tmp_path: Path) -> None:
+    with Pipeline.open(bundle, threads=2) as pipe, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = pipe.repeat(picture)
+    assert result.save(tmp_path / "again.png")[0].read_bytes() == picture.read_bytes()
+
+
+def test_a_record_holds_all_settings(picture: Path) -> None:
+    recorded = read_recorded(str(picture))
+    assert recorded.settings.prompt == ("a red circle",)
+    assert recorded.settings.negative_prompt == ("blue ●",)
+    assert recorded.settings.seed == 2**63 + 7
+    assert (recorded.settings.karras, recorded.settings.sampler) == (True, "dpmpp-2m")
+    assert (recorded.origin.threads, recorded.index) == (2, 0)
+
+
+@pytest.mark.parametrize("batch", ["batch", 3])
+def test_pictures_of_a_batch_are_made_again(
+    fake_bundle: Write, tmp_path: Path, batch: int | str
+) -> None:
+    folder = fake_bundle(batch=batch)
+    with Pipeline.open(folder) as pipe:
+        paths = pipe(["red", "blue"], ["dark", "bright"], seed=5, num_images_per_prompt=2).save(
+            tmp_path / "x.png"
+        )
+    for path in paths:
+        assert generate(folder, tmp_path / "again.png", "--from", str(path)) == 0
+        assert (tmp_path / "again.png").read_bytes() == path.read_bytes()
+    assert len({path.read_bytes() for path in paths}) == 4
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_true_engines_make_the_same_bits(
+    once: Once, shapes_bundle: Path, tmp_path: Path, target: str
+) -> None:
+    folder = once(f"shapes-{target}", lambda out: compile(shapes_bundle, out, target=target))
+    with Pipeline.open(folder, threads=2) as pipe:
+        first = pipe("a red circle", seed=3, num_inference_steps=4, num_images_per_prompt=3)
+    paths = first.save(tmp_path / "x.png")
+    assert generate(folder, tmp_path / "again.png", "--from", str(paths[1]), "--memory", "low") == 0
+    assert (tmp_path / "again.png").read_bytes() == paths[1].read_bytes()
+
+
+def test_settings_and_origin_share_no_names() -> None:
+    settings, origin = set(Settings.__struct_fields__), set(Origin.__struct_fields__)
+    assert not settings & origin
+    assert not {"index", "prompts", "negative_prompts"} & (settings | origin)
+    assert set(ORIGIN_TITLES) == origin
+
+
+# --- changes on purpose
+
+
+@pytest.mark.parametrize(
+    ("flags", "changes"),
+    [
+        (["--seed", "8"], {"seed": 8}),
+        (["--steps", "5"], {"num_inference_steps": 5}),
+        (["--sampler", "euler", "--no-karras"], {"sampler": "euler", "karras": False}),
+        (["--guidance-scale", "1"], {"guidance_scale": 1.0}),
+        (["--negative-prompt", ""], {"negative_prompt": ("",)}),
+        (["--height", "32"], {"height": 32}),
+        (["a blue square"], {"prompt": ("a blue square",)}),
+    ],
+)
+def test_flags_change_what_was_recorded(
+    bundle: Path,
+    picture: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    flags: list[str],
+    changes: dict[str, object],
+) -> None:
+    output = tmp_path / "other.png"
+    assert generate(bundle, output, "--from", str(picture), *flags) == 0
+    assert capsys.readouterr().err == ""
+    before, after = read_recorded(picture), read_recorded(output)
+    assert after.settings == msgspec.structs.replace(before.settings, **changes)
+    with Image.open(picture) as one, Image.open(output) as other:
+        assert one.tobytes() != other.tobytes()
+
+
+def test_other_numbers_of_pictures_give_all_of_them(
+    bundle: Path, picture: Path, tmp_path: Path
+) -> None:
+    flags = ["--from", str(picture), "--num-images", "2"]
+    assert generate(bundle, tmp_path / "x.png", *flags) == 0
+    assert [read_recorded(tmp_path / f"x-{i}.png").index for i in range(2)] == [0, 1]
+
+
+def test_one_new_prompt_may_take_the_place_of_many(fake_bundle: Write, tmp_path: Path) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        paths = pipe(["red", "blue"], "dark", seed=5).save(tmp_path / "x.png")
+        again = pipe.repeat(paths[1], prompt="green")
+        assert (again.settings.prompt, again.settings.negative_prompt) == (("green",), ("dark",))
+        assert len(again.images) == 1
+        paths = pipe(["red", "blue"], ["dark", "dim"], seed=5).save(tmp_path / "x.png")
+        with pytest.raises(UsageError, match="there are 1 prompts, but 2 negative prompts"):
+            pipe.repeat(paths[1], prompt="green")
+
+
+# --- what differs by itself
+
+
+def test_each_difference_is_told_in_a_line(
+    fake_bundle: Write,
+    picture: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_by = read_recorded(picture).origin
+    other = fake_bundle(provenance=Provenance(source_sha256="1" * 64, tools={}, options={}))
+    monkeypatch.setattr(pipeline, "VERSION", "9.9")
+    monkeypatch.setattr(pipeline, "machine", lambda: "a toaster, 1 core")
+    flags = ["--from", str(picture), "--threads", "3", "--device", "npu"]
+    assert generate(other, tmp_path / "x.png", *flags) == 0
+    then = f"; {picture} was made with"
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: bundle is {open_bundle(other).sha256[:10]}{then} {made_by.bundle_sha256[:10]}.",
+        f"warning: device is npu{then} cpu.",
+        f"warning: version of latedge is 9.9{then} {made_by.latedge_version}.",
+        f"warning: machine is a toaster, 1 core{then} {made_by.machine}.",
+        f"warning: number of threads is 3{then} 2.",
+    ]
+
+
+def test_python_warns_where_it_is_called(bundle: Path, picture: Path) -> None:
+    with Pipeline.open(bundle) as pipe, pytest.warns(NotTheSame) as caught:
+        pipe.repeat(picture)
+    line = f"number of threads is the engine's choice; {picture} was made with 2."
+    assert [str(warning.message) for warning in caught] == [line]
+    assert caught[0].filename == __file__
+
+
+def test_another_engine_or_setting_is_told(picture: Path) -> None:
+    recorded = read_recorded(picture)
+    origin = msgspec.structs.replace(recorded.origin, engine="fake 2")
+    settings = msgspec.structs.replace(recorded.settings, width=48, seed=1)
+    told = recorded.differences(settings, origin, {"seed": 1})
+    then = f"; {picture} was made with"
+    assert told == [f"width is 48{then} 40.", f"engine is fake 2{then} fake 1.2.3."]
+
+
+def test_older_records_tell_no_machine(picture: Path, tmp_path: Path) -> None:
+    record = record_of(picture)
+    del record["machine"]
+    old = rewritten(picture, tmp_path / "old.png", json.dumps(record))
+    told = read_recorded(old)
+    now = read_recorded(picture)
+    assert told.differences(told.settings, now.origin, {}) == [
+        f"machine is {now.origin.machine}; {old} was made with one that it doesn't name."
+    ]
+
+
+def test_tasks_that_take_pictures_ask_for_them(bundle: Path, picture: Path) -> None:
+    recorded = read_recorded(picture)
+    changed = msgspec.structs.replace(recorded.settings, task="image-to-image")
+    other = Recorded(picture, changed, recorded.origin, 0)
+    message = "was made by image-to-image, from pictures that its record doesn't hold; give the"
+    with pytest.raises(UsageError, match=message):
+        other.settle(open_bundle(bundle), NO_INPUTS, {})
+
+
+def test_noise_that_a_caller_brought_is_taken(bundle: Path, picture: Path) -> None:
+    latents = np.random.default_rng(0).standard_normal((1, 4, 2, 5))
+    with Pipeline.open(bundle, threads=2) as pipe:
+        found = pipe.repeat(picture, inputs=Inputs(latents=latents))
+        plain = pipe.repeat(picture)
+    assert np.abs(found.latents - plain.latents).max() > 0.1
+
+
+# --- what can't be read
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    with Image.open(path) as image:
+        return json.loads(image.info["latedge"])
+
+
+def rewritten(picture: Path, output: Path, record: str) -> Path:
+    """The picture with another record."""
+    chunks = PngInfo()
+    chunks.add_text("latedge", record)
+    with Image.open(picture) as image:
+        image.save(output, pnginfo=chunks)
+    return output
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_recorded(path)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+BY_HAND = "Give the prompt and the settings yourself."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps_of_2030": 3, "future": 1}, "latedge doesn't know: future, steps_of_2030. Use the"),
+        ({"seed": "7"}, "altered or incomplete: Expected `int`, got `str` - at `$.seed`. Give"),
+        ({"seed": None}, "Expected `int`, got `null` - at `$.seed`"),
+        ({"prompt": 3}, "Expected `str`, got `int` - at `$.prompt[0]`"),
+        ({"prompts": "ab"}, "Expected `array`, got `str` - at `$.prompt`"),
+        ({"threads": 1.5}, "Expected `int | null`, got `float` - at `$.threads`"),
+        ({"index": 1}, "altered: index is 1, of 1 pictures."),
+        ({"index": -1}, "altered: index is -1, of 1 pictures."),
+        ({"index": True}, "altered: index is True, of 1 pictures."),
+        ({"index": None}, "altered: index is None, of 1 pictures."),
+    ],
+)
+def test_altered_records_are_refused(
+    picture: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    record = json.dumps(record_of(picture) | change)
+    assert said in refused(rewritten(picture, tmp_path / "x.png", record))
+
+
+@pytest.mark.parametrize("name", ["prompt", "seed", "sampler", "engine", "bundle_sha256"])
+def test_incomplete_records_are_refused(picture: Path, tmp_path: Path, name: str) -> None:
+    record = record_of(picture)
+    del record[name]
+    said = refused(rewritten(picture, tmp_path / "x.png", json.dumps(record)))
+    assert f"`{name}`" in said or f"$.{name}" in said
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", '{"seed": 1', "{} {}", "[" * 100_000, '{"a": "\\ud83d"}']
+)
+def test_other_texts_are_refused(picture: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.png"
+    rewritten(picture, path, text)
+    said = refused(path)
+    assert "its record is altered" in said
+    assert said.endswith(BY_HAND)
+
+
+def test_values_are_checked_as_a_callers(bundle: Path, picture: Path, tmp_path: Path) -> None:
+    record = json.dumps(record_of(picture) | {"num_inference_steps": 10_000})
+    path = rewritten(picture, tmp_path / "x.png", record)
+    with Pipeline.open(bundle) as pipe:
+        with pytest.raises(UsageError, match=r"num_inference_steps must be .* not 10000"):
+            pipe.repeat(path)
+        assert FakeEngine.made[-1].calls == []
+
+
+def test_pictures_of_other_tools_are_refused(picture: Path, tmp_path: Path) -> None:
+    chunks = PngInfo()
+    chunks.add_text("parameters", "a cat\nSteps: 20, Sampler: Euler")
+    Image.new("RGB", (8, 8)).save(tmp_path / "other.png", pnginfo=chunks)
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    said = refused(tmp_path / "other.png")
+    assert (
+        "holds no 'latedge' record of how it was made (another tool's 'parameters' alone)" in said
+    )
+    assert said.endswith(BY_HAND)
+    assert "made: another program made it, or took" in refused(tmp_path / "plain.png")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunk(picture: Path, output: Path, extra: bytes) -> Path:
+    """The picture with a chunk right after its header, and without its own record."""
+    data = picture.read_bytes()
+    header, rest = data[:33], data[33:]
+    at = rest.index(b"IDAT") - 4
+    output.write_bytes(header + extra + rest[at:])
+    return output
+
+
+def test_texts_that_unpack_to_gigabytes_are_refused(picture: Path, tmp_path: Path) -> None:
+    bomb = b"latedge\0\0" + zlib.compress(b" " * 2**24)
+    path = with_chunk(picture, tmp_path / "x.png", chunk(b"zTXt", bomb))
+    assert "can't be read as a PNG: Decompressed data too large" in refused(path)
+
+
+def test_long_prompts_are_read(bundle: Path, tmp_path: Path) -> None:
+    prompt = "a" * 300_000
+    with Pipeline.open(bundle) as pipe, pytest.warns(UserWarning, match="more than 77 tokens"):
+        path = pipe(prompt, seed=0, num_inference_steps=1).save(tmp_path / "x.png")[0]
+    assert read_recorded(path).settings.prompt == (prompt,)
+
+
+def test_files_that_are_no_png_are_refused(picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("hello", encoding="utf-8")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
+    for name in ("text.png", "empty.png", "x.jpg"):
+        assert "can't be read as a PNG: another format, or cut off." in refused(tmp_path / name)
+    assert "can't be read: No such file or directory." in refused(tmp_path / "none.png")
+    assert "can't be read: Is a directory." in refused(tmp_path)
+
+
+def test_a_picture_that_was_cut_off_is_read_or_refused(picture: Path, tmp_path: Path) -> None:
+    data, path = picture.read_bytes(), tmp_path / "x.png"
+    whole = read_recorded(picture)
+    read = 0
+    for length in range(0, len(data), 7):
+        path.write_bytes(data[:length])
+        try:
+            found = read_recorded(path)
+        except UsageError as e:
+            assert str(path) in str(e)  # noqa: PT017
+        else:
+            assert (found.settings, found.index) == (whole.settings, whole.index)
+            read += 1
+    # The record precedes the pixels, which aren't needed.
+    assert read > 0
+
+
+def test_faults_are_one_line_before_an_engine_is_loaded(
+    bundle: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    assert generate(bundle, tmp_path / "x.png", "--from", str(tmp_path / "plain.png")) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert FakeEngine.made == []
