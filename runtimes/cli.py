@@ -65,6 +65,13 @@ def generate(
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")
     ] = None,
     as_json: Json = False,
+    vae_tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels of the tiles in which the VAE works; if absent, large pictures "
+            "alone go in tiles."
+        ),
+    ] = None,
 ) -> None:
     """Make pictures from text. Settings that are not given come from the bundle."""
     from runtimes.bundle import open_bundle
@@ -85,6 +92,7 @@ def generate(
         height=height,
         width=width,
         num_images_per_prompt=num_images,
+        vae_tile=vae_tile,
     )
     picture_paths(output, settings.count)
     # What was asked is known to be right: now the slow part.

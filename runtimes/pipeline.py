@@ -17,11 +17,10 @@ from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
 from runtimes.inputs import Inputs
-from runtimes.latents import to_decoder
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.parts import Parts
-from runtimes.pictures import to_pillow, to_unit
+from runtimes.pictures import to_pillow
 from runtimes.prompts import Embeddings, embed
 from runtimes.result import Cancelled, Preview, Result
 from runtimes.samplers import Latents, Run, Step, make_sampler
@@ -30,15 +29,12 @@ from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
 from runtimes.tasks import Call, Start, load_task
 from runtimes.timings import Stopwatch
+from runtimes.vae import decode, tile_of
 from runtimes.version import VERSION
 
 Floats = NDArray[np.float32]
 Callback = Callable[[Preview], bool | None]
 """Called after each step; returning False cancels."""
-
-DECODED_AT_ONCE = 512 * 512
-"""Pixels that the VAE decoder gets in one call, if that makes a picture: its activations are the
-largest of all, and memory shall not grow with the number of pictures."""
 
 
 class Pipeline:
@@ -124,6 +120,7 @@ class Pipeline:
         latents: Floats | None = None,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
+        vae_tile: int | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -144,6 +141,8 @@ class Pipeline:
             latents: unit normal noise [n, channels, h, w] in place of the seed's.
             output_type: "pil" for Pillow images, "np" for float32 in [0, 1], "latent".
             callback: called after each step; returning False cancels.
+            vae_tile: pixels of the tiles' side in which the VAE works; None for whole pictures up
+                to 512×512 or the bundle's own size, and tiles above.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -168,6 +167,7 @@ class Pipeline:
             height=height,
             width=width,
             num_images_per_prompt=num_images_per_prompt,
+            vae_tile=vae_tile,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -191,7 +191,7 @@ class Pipeline:
             images = finished
             if output_type != "latent":
                 with watch.lap("vae_decoder"):
-                    unit = self._decode(finished)
+                    unit = self._decode(finished, settings)
                 if start.finish is not None:
                     unit = start.finish(unit)
                 images = unit if output_type == "np" else to_pillow(unit)
@@ -236,7 +236,7 @@ class Pipeline:
             x = x if sent is None else sent
             if callback is not None:
                 with call.watch.lap("callback"):
-                    self._call_back(callback, step, x, done, total)
+                    self._call_back(callback, step, x, call.settings, done, total)
         return x
 
     def _denoiser(
@@ -270,25 +270,28 @@ class Pipeline:
         )
         return Denoiser(guided, self.bundle.manifest.prediction_type)
 
-    def _decode(self, latents: Floats) -> Floats:
+    def _decode(self, latents: Floats, settings: Settings) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""
-        space = self.bundle.manifest.latents
-        scaled = to_decoder(latents, space)
-        pixels = scaled.shape[2] * scaled.shape[3] * space.vae_factor**2
+        tile = tile_of(self.bundle, "vae_decoder", settings)
         with self._parts.use("vae_decoder") as decoder:
-            at_once = max(1, DECODED_AT_ONCE // pixels, decoder.batch or 1)
-            starts = range(0, len(scaled), at_once)
-            parts = [decoder(latent_sample=scaled[i : i + at_once]) for i in starts]
-        return to_unit(np.concatenate(parts))
+            return decode(decoder, latents, self.bundle.manifest.latents, tile)
 
-    def _call_back(self, callback: Callback, step: Step, x: Floats, done: int, total: int) -> None:
+    def _call_back(
+        self,
+        callback: Callback,
+        step: Step,
+        x: Floats,
+        settings: Settings,
+        done: int,
+        total: int,
+    ) -> None:
         preview = Preview(
             index=done,
             total=total,
             timestep=step.level.timestep,
             latents=x,
             denoised=step.denoised,
-            decode=lambda latents: to_pillow(self._decode(latents)),
+            decode=lambda latents: to_pillow(self._decode(latents, settings)),
         )
         if callback(preview) is False:
             raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")

@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         width: in pixels.
         num_images_per_prompt: pictures of each prompt.
         task: a name of `runtimes.tasks.TASKS`.
+        vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
     """
 
     prompt: tuple[str, ...]
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     num_images_per_prompt: int
     task: str = "text-to-image"
+    vae_tile: int | None = None
 
     @property
     def guided(self) -> bool:

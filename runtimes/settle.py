@@ -24,6 +24,7 @@ from runtimes.samplers.options import resolve
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, load_task
+from runtimes.vae import check_vae_tile
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ def settle(
     height: int | None = None,
     width: int | None = None,
     num_images_per_prompt: int = 1,
+    vae_tile: int | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -82,6 +84,7 @@ def settle(
             "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
         ),
         task=task,
+        vae_tile=check_vae_tile(bundle, vae_tile),
     )
     load_task(task).check(bundle, settings, inputs)
     return settings

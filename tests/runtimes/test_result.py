@@ -62,6 +62,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "width": 24,
         "num_images_per_prompt": 1,
         "task": "text-to-image",
+        "vae_tile": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",
