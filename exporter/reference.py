@@ -41,6 +41,8 @@ PROMPTS = (
 
 STEPS = 4
 GUIDANCE_SCALE = 7.5
+NOISE_LEVEL = 20
+"""Class of an upscaler's U-Net; diffusers' own default."""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ def unet_samples(
     x = generator.randn((1, channels, *size))
     extra = _extra_channels(generator, int(config["in_channels"]) - channels, size)
     context = np.concatenate([embeddings[2:3], embeddings[:1]])
+    added = _added_feeds(config)
     denoised = x
     timesteps = np.linspace(len(alphas_cumprod) - 1, 0, STEPS + 1)[:-1].round().astype(int)
     for index, timestep in enumerate(timesteps):
@@ -242,6 +245,7 @@ def unet_samples(
             "sample": sample,
             "timestep": np.array([timestep], np.float32),
             "encoder_hidden_states": context,
+            **added,
         }
         uncond, cond = np.split(run(feeds)["out_sample"], 2)
         output = uncond + GUIDANCE_SCALE * (cond - uncond)
@@ -261,6 +265,18 @@ def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, 
         extra[:, :1, height // 4 : height // 2, width // 4 : width // 2] = 1
         extra[:, 1:] = generator.randn((1, channels - 1, *size)) * (1 - extra[:, :1])
     return extra
+
+
+def _added_feeds(config: Config) -> dict[str, Array]:
+    """Inputs that not every U-Net has: a class, a random embedding."""
+    feeds: dict[str, Array] = {}
+    if config.get("class_embed_type") == "timestep":
+        feeds["class_labels"] = np.array([NOISE_LEVEL], np.float32)
+    elif classes := config.get("num_class_embeds"):
+        feeds["class_labels"] = np.array([min(NOISE_LEVEL, int(classes) - 1)])
+    if width := config.get("time_cond_proj_dim"):
+        feeds["timestep_cond"] = noise.Generator(2).randn((2, int(width)))
+    return feeds
 
 
 def _level(alpha_cumprod: float) -> tuple[float, float]:

@@ -117,6 +117,13 @@ def generate(
             "the place of what it was made with.",
         ),
     ] = None,
+    vae_tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Side in pixels of the tiles in which the VAE works; if absent, large pictures "
+            "alone go in tiles."
+        ),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
@@ -152,6 +159,7 @@ def generate(
         padding_mask_crop=crop_to_mask,
         variation_seed=variation_seed,
         variation_strength=variation_strength,
+        vae_tile=vae_tile,
     )
     if from_picture is None and prompt is None:
         raise UsageError("a PROMPT is missing; give one, or a picture to make again with --from.")

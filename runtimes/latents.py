@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle
 from runtimes.checks import is_whole
 from runtimes.errors import BundleError, UsageError
-from runtimes.manifest import Graph, Latents
+from runtimes.manifest import Latents
 
 MAX_PIXELS = 8192
 """The longest side accepted. Attention at this size is far beyond any machine; a longer side is
 a slip of the keyboard."""
+
+_LATENT_ROLES = {
+    "unet": ("sample",),
+    "vae_decoder": ("latent_sample",),
+    "vae_encoder": ("latent_parameters", "latents"),
+}
+"""Component → roles of the port that has the latents' size."""
 
 
 def check_side(name: str, pixels: object, factor: int, built: int | None) -> int:
@@ -48,27 +55,30 @@ def check_side(name: str, pixels: object, factor: int, built: int | None) -> int
 def built_side(bundle: Bundle, name: Literal["height", "width"]) -> int | None:
     """Height or width in pixels that a bundle's graphs were built for; None where they take any.
 
+    A VAE decoder that was built for less than the U-Net works in tiles of its size.
+
     Raises:
-        BundleError: U-Net and VAE decoder were built for different ones.
+        BundleError: the VAE decoder was built for more than the U-Net.
     """
-    axis = -2 if name == "height" else -1
-    unet = _latent_side(bundle.graph("unet"), "sample", axis)
-    decoder = _latent_side(bundle.graph("vae_decoder"), "latent_sample", axis)
-    built = {side for side in (unet, decoder) if side is not None}
-    if len(built) > 1:
+    axis = 0 if name == "height" else 1
+    unet, decoder = (built_cells(bundle, part)[axis] for part in ("unet", "vae_decoder"))
+    if unet is not None and decoder is not None and decoder > unet:
         raise BundleError(
             f"{bundle.path}: the U-Net was built for a latent {name} of {unet}, the VAE decoder "
             f"for {decoder}. Compile both for the same size."
         )
-    return built.pop() * bundle.manifest.latents.vae_factor if built else None
+    built = decoder if unet is None else unet
+    return None if built is None else built * bundle.manifest.latents.vae_factor
 
 
-def _latent_side(graph: Graph, role: str, axis: int) -> int | None:
-    for port in graph.inputs:
-        if port.role == role and len(port.shape) == 4:
-            size = port.shape[axis]
-            return size if isinstance(size, int) else None
-    return None
+def built_cells(bundle: Bundle, component: str) -> tuple[int | None, int | None]:
+    """Height and width in latent cells that a component was built for; None where it takes any."""
+    graph = bundle.graph(component)
+    for port in (*graph.inputs, *graph.outputs):
+        if port.role in _LATENT_ROLES[component] and len(port.shape) == 4:
+            height, width = (size if isinstance(size, int) else None for size in port.shape[-2:])
+            return height, width
+    return None, None
 
 
 def latent_shape(space: Latents, count: int, height: int, width: int) -> tuple[int, int, int, int]:

@@ -18,12 +18,11 @@ from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
 from runtimes.inputs import Inputs, Pictures
-from runtimes.latents import to_decoder
 from runtimes.machine import machine
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.parts import Memory, Parts, check_memory
-from runtimes.pictures import to_pillow, to_unit
+from runtimes.pictures import to_pillow
 from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import Embeddings, embed
 from runtimes.recorded import NotTheSame, read_recorded
@@ -34,15 +33,12 @@ from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
 from runtimes.tasks import Call, Start, load_task
 from runtimes.timings import Stopwatch
+from runtimes.vae import decode, tile_of
 from runtimes.version import VERSION
 
 Floats = NDArray[np.float32]
 Callback = Callable[[Preview], bool | None]
 """Called after each step; returning False cancels."""
-
-DECODED_AT_ONCE = 512 * 512
-"""Pixels that the VAE decoder gets in one call, if that makes a picture: its activations are the
-largest of all, and memory shall not grow with the number of pictures."""
 
 
 class Pipeline:
@@ -156,6 +152,7 @@ class Pipeline:
         padding_mask_crop: int | None = None,
         variation_seed: int | None = None,
         variation_strength: float | None = None,
+        vae_tile: int | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -196,6 +193,8 @@ class Pipeline:
             variation_seed: a second seed, for a picture near the first one's; drawn from the system
                 if None and variation_strength is given.
             variation_strength: how near: 0 for the seed's own picture, 1 for the second one's.
+            vae_tile: pixels of the tiles' side in which the VAE works; None for whole pictures up
+                to 512×512 or the bundle's own size, and tiles above.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -225,6 +224,7 @@ class Pipeline:
             padding_mask_crop=padding_mask_crop,
             variation_seed=variation_seed,
             variation_strength=variation_strength,
+            vae_tile=vae_tile,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -288,7 +288,7 @@ class Pipeline:
             start, finished = self._sample(self._call(settings, inputs, watch), callback)
             images = finished
             if output_type != "latent":
-                unit = self._decode(finished, watch)
+                unit = self._decode(finished, settings, watch)
                 if start.finish is not None:
                     unit = start.finish(unit)
                 images = unit if output_type == "np" else to_pillow(unit)
@@ -335,7 +335,7 @@ class Pipeline:
             x = x if sent is None else sent
             if callback is not None:
                 with call.watch.lap("callback"):
-                    self._call_back(callback, step, x, done, total)
+                    self._call_back(callback, step, x, call.settings, done, total)
         return x
 
     def _denoiser(
@@ -369,18 +369,21 @@ class Pipeline:
         )
         return Denoiser(guided, self.bundle.manifest.prediction_type)
 
-    def _decode(self, latents: Floats, watch: Stopwatch) -> Floats:
+    def _decode(self, latents: Floats, settings: Settings, watch: Stopwatch) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""
-        space = self.bundle.manifest.latents
-        scaled = to_decoder(latents, space)
-        pixels = scaled.shape[2] * scaled.shape[3] * space.vae_factor**2
+        tile = tile_of(self.bundle, "vae_decoder", settings)
         with self._parts.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
-            at_once = max(1, DECODED_AT_ONCE // pixels, decoder.batch or 1)
-            starts = range(0, len(scaled), at_once)
-            parts = [decoder(latent_sample=scaled[i : i + at_once]) for i in starts]
-        return to_unit(np.concatenate(parts))
+            return decode(decoder, latents, self.bundle.manifest.latents, tile)
 
-    def _call_back(self, callback: Callback, step: Step, x: Floats, done: int, total: int) -> None:
+    def _call_back(
+        self,
+        callback: Callback,
+        step: Step,
+        x: Floats,
+        settings: Settings,
+        done: int,
+        total: int,
+    ) -> None:
         preview = Preview(
             index=done,
             total=total,
@@ -388,7 +391,7 @@ class Pipeline:
             latents=x,
             denoised=step.denoised,
             # What a preview costs is the callback's time.
-            decode=lambda latents: to_pillow(self._decode(latents, Stopwatch())),
+            decode=lambda latents: to_pillow(self._decode(latents, settings, Stopwatch())),
         )
         if callback(preview) is False:
             raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")

@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         variation_strength: from 0, the noise of `seed`, to 1, that of `variation_seed`.
         input_sha256: of the pixels of the given pictures, by argument: "image", "mask_image",
             "depth_map".
+        vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
     """
 
     prompt: tuple[str, ...]
@@ -48,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     variation_seed: int | None = None
     variation_strength: float = 0.0
     input_sha256: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    vae_tile: int | None = None
 
     @property
     def guided(self) -> bool:

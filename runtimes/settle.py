@@ -28,6 +28,7 @@ from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
 from runtimes.tasks.from_picture import check_entry
+from runtimes.vae import check_vae_tile
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ def settle(
     padding_mask_crop: int | None = None,
     variation_seed: int | None = None,
     variation_strength: float | None = None,
+    vae_tile: int | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -112,6 +114,7 @@ def settle(
         variation_seed=options.variation_seed,
         variation_strength=options.variation_strength,
         input_sha256=digests(pictures),
+        vae_tile=check_vae_tile(bundle, vae_tile),
     )
     if settings.strength is not None:
         check_entry(made, levels, settings)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes import vae
 from runtimes.noise import Generator
 from runtimes.tasks.task import Call
+from runtimes.vae import tile_of
 
 Floats = NDArray[np.float32]
 
@@ -26,11 +28,11 @@ def encode(call: Call, pixels: Floats) -> Floats:
     Raises:
         EngineError: the encoder failed or gave NaN.
     """
-    with call.parts.use("vae_encoder") as encoder, call.watch.lap("vae_encoder"):
-        # One by one: its activations are as large as the decoder's.
-        parameters = [encoder(sample=pixels[i : i + 1]) for i in range(len(pixels))]
+    with call.parts.use("vae_encoder", call.watch) as encoder, call.watch.lap("vae_encoder"):
+        tile = tile_of(call.bundle, "vae_encoder", call.settings)
+        parameters = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
     scale = np.float32(call.bundle.manifest.latents.scaling_factor)
-    return scale * drawn(np.concatenate(parameters), call.generator)
+    return scale * drawn(parameters, call.generator)
 
 
 def drawn(parameters: Floats, generator: Generator) -> Floats:

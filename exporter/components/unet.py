@@ -1,8 +1,12 @@
-"""The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings alone."""
+"""The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings.
+
+Its config says which further inputs it has: class labels (one number for all samples, such as the
+noise level of an upscaler's picture) and an embedding that is added to that of the timestep.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,13 +18,12 @@ from runtimes.manifest import Port
 
 _PLAIN: dict[str, tuple[object, ...]] = {
     "addition_embed_type": (None,),
-    "class_embed_type": (None,),
+    "class_embed_type": (None, "timestep"),
+    "class_embeddings_concat": (None, False),
     "encoder_hid_dim_type": (None,),
-    "time_cond_proj_dim": (None,),
-    "num_class_embeds": (None,),
     "center_input_sample": (None, False),
 }
-"""Config fields that add inputs to the network, and the values with which they add none."""
+"""Config fields that add inputs to the network, and the values that are supported."""
 
 _PER_LEVEL = (
     "attention_head_dim",
@@ -34,20 +37,24 @@ _PER_LEVEL = (
 
 
 class UNet(Component):
-    """`sample`, `timestep`, `encoder_hidden_states` → `out_sample`."""
+    """`sample`, `timestep`, `encoder_hidden_states`, and what the config adds → `out_sample`.
+
+    `class_labels` is there with `num_class_embeds` or a `class_embed_type`, `timestep_cond` with
+    `time_cond_proj_dim`.
+    """
 
     name = "unet"
     source = "unet"
     classes = ("UNet2DConditionModel",)
 
     def check(self, config: Config) -> None:
-        """Refuses U-Nets with inputs beyond latents, timestep and text embeddings."""
+        """Refuses U-Nets with inputs that `inputs` doesn't list."""
         super().check(config)
         for field, plain in _PLAIN.items():
             if config.get(field) not in plain:
                 raise SourceError(
                     f"unet/config.json: {field} is {config[field]!r}, which is not supported; "
-                    f"supported: {plain[0]!r}."
+                    f"supported: {' and '.join(map(repr, plain))}."
                 )
 
     def normalise(self, config: Config) -> dict[str, Any]:
@@ -62,11 +69,14 @@ class UNet(Component):
 
     def wrap(self, network: torch.nn.Module, config: Config) -> torch.nn.Module:
         """The U-Net without its output dataclass."""
-        del config
-        return _Flat(network)
+        return _Flat(network, [port.name for port in _added_inputs(config)])
 
     def inputs(self, config: Config) -> tuple[Port, ...]:
-        """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32."""
+        """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32.
+
+        Behind them what the config adds: `class_labels` [1], the same for all samples, int64 where
+        they choose a row of a table and float32 else; `timestep_cond` [b, k], float32.
+        """
         return (
             port("sample", "float32", "batch", int(config["in_channels"]), "height", "width"),
             port("timestep", "float32", 1),
@@ -77,6 +87,7 @@ class UNet(Component):
                 "sequence",
                 int(config["cross_attention_dim"]),
             ),
+            *_added_inputs(config),
         )
 
     def outputs(self, config: Config) -> tuple[Port, ...]:
@@ -90,12 +101,33 @@ class UNet(Component):
         return {"batch": 2, "height": 63, "width": 65, "sequence": 77}
 
 
+def _added_inputs(config: Config) -> tuple[Port, ...]:
+    """The inputs that a config asks for beside those of every U-Net."""
+    added: list[Port] = []
+    if config.get("class_embed_type") == "timestep":
+        added.append(port("class_labels", "float32", 1))
+    elif config.get("num_class_embeds") is not None:
+        added.append(port("class_labels", "int64", 1))
+    if config.get("time_cond_proj_dim") is not None:
+        width = int(config["time_cond_proj_dim"])
+        added.append(port("timestep_cond", "float32", "batch", width))
+    return tuple(added)
+
+
 class _Flat(torch.nn.Module):
-    def __init__(self, network: torch.nn.Module) -> None:
+    def __init__(self, network: torch.nn.Module, added: Sequence[str]) -> None:
         super().__init__()
         self.network: Any = network
+        self.added = tuple(added)
 
     def forward(
-        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        first: torch.Tensor | None = None,
+        second: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        return self.network(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        # A capture binds inputs by position; which these are, the config says.
+        named = dict(zip(self.added, (first, second), strict=False))
+        return self.network(sample, timestep, encoder_hidden_states, return_dict=False, **named)[0]

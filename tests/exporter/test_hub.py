@@ -183,8 +183,10 @@ def test_pickled_network_is_refused(hub: StandIn) -> None:
 
 def test_model_of_another_family_costs_no_weights(hub: StandIn) -> None:
     config = hub.models[ID] / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_class_embeds": 1000}))
-    with pytest.raises(SourceError, match="num_class_embeds is 1000, which is not supported"):
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"class_embed_type": "projection"})
+    )
+    with pytest.raises(SourceError, match="class_embed_type is 'projection', which is not"):
         prepare(open_source(ID), None)
     assert not any(name.endswith(".safetensors") for name in hub.asked)
 

@@ -16,7 +16,7 @@ from runtimes.bundle import read_json
 from runtimes.engine import ENGINES
 from runtimes.errors import BundleError, EngineError, UsageError
 from runtimes.machine import machine
-from runtimes.manifest import Graph, read_manifest
+from runtimes.manifest import Defaults, Graph, read_manifest
 from runtimes.noise import Generator
 from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
@@ -229,6 +229,75 @@ def test_large_pictures_are_decoded_one_by_one(fake_bundle: Write) -> None:
     assert sizes == [1, 1, 1, 3]
 
 
+# --- the VAE in tiles
+
+
+def cells_decoded() -> list[tuple[int, ...]]:
+    return [call["latent_sample"].shape for call in made("vae_decoder").calls]
+
+
+def test_tiles_are_of_the_size_that_was_asked_for(fake_bundle: Write) -> None:
+    size = {"height": 256, "width": 136, "num_inference_steps": 1, "seed": 0}
+    with Pipeline.open(fake_bundle()) as pipe:
+        whole = pipe("x", output_type="np", **size)
+        assert cells_decoded() == [(1, 4, 32, 17)]
+        tiled = pipe("x", output_type="np", vae_tile=128, **size)
+    assert cells_decoded()[1:] == [(1, 4, 16, 16)] * 6
+    assert tiled.settings.vae_tile == 128
+    assert whole.settings.vae_tile is None
+    # The fake decoder sees one cell at a time: tiles change nothing but roundings.
+    assert_near(np.asarray(tiled.images), np.asarray(whole.images))
+    assert np.std(np.asarray(whole.images)) > 0.05
+
+
+def test_large_pictures_alone_go_in_tiles(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        pipe("x", height=512, width=512, num_inference_steps=1)
+        pipe("x", height=512, width=520, num_inference_steps=1)
+        pipe("x", height=512, width=520, num_inference_steps=1, vae_tile=8192)
+    assert cells_decoded() == [(1, 4, 64, 64), *[(1, 4, 48, 48)] * 4, (1, 4, 64, 65)]
+
+
+def test_pictures_of_the_models_own_size_go_whole(fake_bundle: Write) -> None:
+    defaults = Defaults(
+        height=768, width=768, num_inference_steps=1, guidance_scale=1.0, sampler="ddim"
+    )
+    with Pipeline.open(fake_bundle(defaults=defaults)) as pipe:
+        pipe("x")
+    assert cells_decoded() == [(1, 4, 96, 96)]
+
+
+def test_decoder_that_was_built_smaller_works_in_tiles(fake_bundle: Write) -> None:
+    bundle = fake_bundle(height=40, decoder_height=16, width=5)
+    with Pipeline.open(bundle) as pipe:
+        found = pipe("x", seed=0, num_inference_steps=1)
+    assert (found.settings.height, found.settings.width) == (320, 40)
+    assert set(cells_decoded()) == {(1, 4, 16, 5)}
+
+
+def test_decoder_built_for_more_than_the_tiles_is_told(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle(height=24, width=24)) as pipe:
+        with pytest.raises(
+            UsageError, match=r"vae_tile 128 can't be used: .* built for 192 pixels"
+        ):
+            pipe("x", vae_tile=128)
+        assert pipe("x", vae_tile=192).settings.vae_tile == 192
+
+
+def test_previews_are_decoded_in_the_same_tiles(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        pipe(
+            "x",
+            height=256,
+            width=128,
+            num_inference_steps=1,
+            vae_tile=128,
+            output_type="latent",
+            callback=lambda preview: preview.picture() and None,
+        )
+    assert set(cells_decoded()) == {(1, 4, 16, 16)}
+
+
 # --- defaults and seeds
 
 
@@ -253,6 +322,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "variation_seed": None,
         "variation_strength": 0.0,
         "input_sha256": {},
+        "vae_tile": None,
     }
 
 
@@ -313,6 +383,10 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"num_images_per_prompt": 0}, "num_images_per_prompt must be a whole number from 1"),
         ({"height": 33}, "height 33 is not a multiple of 8, the VAE's factor; nearest are 32"),
         ({"width": 0}, "width must be from 8 to 8192 pixels, not 0."),
+        ({"vae_tile": 64}, "vae_tile must be a whole number of pixels from 128 to 8192, not 64;"),
+        ({"vae_tile": 8200}, "from 128 to 8192, not 8200; leave it out for the automatic size."),
+        ({"vae_tile": 256.5}, "from 128 to 8192, not 256.5;"),
+        ({"vae_tile": 130}, "vae_tile 130 is not a multiple of 8, .*; nearest are 128 and 136."),
         ({"output_type": "pill"}, r"unknown output_type 'pill'; .*Did you mean 'pil'\?"),
         ({"latents": np.zeros((1, 4, 4, 4))}, r"latents have shape \(1, 4, 4, 4\); the settings"),
         ({"prompt": []}, "prompt is an empty list; the empty text '' is allowed."),

@@ -86,6 +86,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "variation_seed": None,
         "variation_strength": 0.0,
         "input_sha256": {},
+        "vae_tile": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",
