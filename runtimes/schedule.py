@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import msgspec
@@ -25,7 +25,7 @@ from runtimes.errors import UsageError, unknown_name
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
 Spacing = Literal["leading", "linspace", "trailing"]
-SigmaRule = Literal["interpolated", "karras"]
+SigmaRule = Literal["interpolated", "karras", "exponential"]
 FinalSigmasType = Literal["zero", "sigma_min"]
 
 # What diffusers puts for alphas_cumprod = 0 where it divides by it: float16's smallest number.
@@ -43,11 +43,14 @@ class Level:
         sigma: factor of the unit noise.
         timestep: what the network gets as `timestep`; exactly the reference's value. 0 at a level
             where no network is called.
+        sigma_data: the standard deviation of clean latents that the network's input and output
+            are scaled for (Karras et al., 2022, table 1); 1 but for EDM's networks.
     """
 
     alpha: float
     sigma: float
     timestep: float
+    sigma_data: float = field(default=1.0, kw_only=True)
 
 
 class _Betas(msgspec.Struct, frozen=True):
@@ -261,11 +264,23 @@ def interpolated_sigmas(schedule: NoiseSchedule, timesteps: NDArray[np.floating[
     return np.interp(timesteps, np.arange(schedule.num_train_timesteps), schedule.sigmas)
 
 
-def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64s:
-    """Sigmas evenly spaced in sigma^(1/7), descending: Karras et al., 2022, equation 5."""
+def karras_sigmas(sigma_max: float, sigma_min: float, n: int, rho: float = RHO) -> Float64s:
+    """Sigmas evenly spaced in sigma^(1/rho), descending: Karras et al., 2022, equation 5."""
     ramp = np.linspace(0, 1, n)
-    start, end = sigma_max ** (1 / RHO), sigma_min ** (1 / RHO)
-    return (start + ramp * (end - start)) ** RHO
+    start, end = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return (start + ramp * (end - start)) ** rho
+
+
+def exponential_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64s:
+    """Sigmas evenly spaced in log(sigma), descending."""
+    return np.exp(np.linspace(math.log(sigma_max), math.log(sigma_min), n))
+
+
+SIGMA_RULES: dict[SigmaRule, Callable[[float, float, int], Float64s]] = {
+    "exponential": exponential_sigmas,
+    "karras": karras_sigmas,
+}
+"""Rule → (largest, smallest, n) → sigmas, descending. "interpolated" takes the schedule's own."""
 
 
 def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: Float64s) -> Float64s:
