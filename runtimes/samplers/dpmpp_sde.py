@@ -48,7 +48,7 @@ class DpmPPSDE(KSampler):
         "prediction_type": ("epsilon", "v_prediction"),
         "use_karras_sigmas": (False, True),
         "use_exponential_sigmas": (False, True),
-        "use_beta_sigmas": (False,),
+        "use_beta_sigmas": (False, True),
         "noise_sampler_seed": None,
         "timestep_spacing": ("linspace", "leading", "trailing"),
         "steps_offset": 0,

@@ -17,14 +17,8 @@ from runtimes.denoiser import EDM_CLASSES
 from runtimes.samplers.churn import Churn
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
-from runtimes.schedule import (
-    FinalSigmasType,
-    Level,
-    NoiseSchedule,
-    check_steps,
-    exponential_sigmas,
-    karras_sigmas,
-)
+from runtimes.schedule import FinalSigmasType, Level, NoiseSchedule, check_steps
+from runtimes.schedules.sigma_rules import exponential_sigmas, karras_sigmas
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Heun(KSampler):
         "prediction_type": ("epsilon", "sample", "v_prediction"),
         "use_karras_sigmas": (False, True),
         "use_exponential_sigmas": (False, True),
-        "use_beta_sigmas": (False,),
+        "use_beta_sigmas": (False, True),
         "clip_sample": (False, True),
         "clip_sample_range": 1.0,
         "timestep_spacing": ("linspace", "leading", "trailing"),

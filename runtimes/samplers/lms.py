@@ -34,7 +34,7 @@ class LMS(KSampler):
     OPTIONS: ClassVar[Options] = {
         "use_karras_sigmas": (False, True),
         "use_exponential_sigmas": (False, True),
-        "use_beta_sigmas": (False,),
+        "use_beta_sigmas": (False, True),
         "prediction_type": ("epsilon", "sample", "v_prediction"),
         "timestep_spacing": ("linspace", "leading", "trailing"),
         "steps_offset": 0,
