@@ -7,7 +7,7 @@ scaling) and what it gives (eps, v or x0) is settled here, once for all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,10 +32,19 @@ def from_epsilon(x: Latents, eps: Latents, level: Level) -> Latents:
 def from_v(x: Latents, v: Latents, level: Level) -> Latents:
     """Clean latents from v = alpha * eps - sigma * x0: Salimans and Ho, 2022, appendix D.
 
-    v is of the scaling alpha² + sigma² = 1, so a level of another is brought to that first.
+    v is of unit signal and noise in the scaling alpha² + sigma² = 1, so a level of another is
+    brought to that first.
     """
-    scale = math.hypot(level.alpha, level.sigma)
-    return (level.alpha / scale**2) * x - (level.sigma / scale) * v
+    data, scale = level.sigma_data, _deviation(level)
+    return (data**2 * level.alpha / scale**2) * x - (data * level.sigma / scale) * v
+
+
+def from_edm(x: Latents, output: Latents, level: Level) -> Latents:
+    """Clean latents from EDM's raw network, v of the other sign: Karras et al., 2022, equation 7.
+
+    diffusers' EDM classes call it "epsilon".
+    """
+    return from_v(x, -output, level)
 
 
 def from_sample(x: Latents, sample: Latents, level: Level) -> Latents:
@@ -44,11 +53,21 @@ def from_sample(x: Latents, sample: Latents, level: Level) -> Latents:
 
 
 PREDICTION_TYPES: dict[str, Callable[[Latents, Latents, Level], Latents]] = {
+    "edm": from_edm,
     "epsilon": from_epsilon,
     "sample": from_sample,
     "v_prediction": from_v,
 }
-"""A scheduler config's prediction_type → (x, output, level) → denoised."""
+"""What a network predicts → (x, output, level) → denoised."""
+
+EDM_CLASSES = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+"""diffusers' classes for networks with EDM's preconditioning, which no other class runs."""
+
+
+def network_output(scheduler_config: Mapping[str, object], prediction_type: str) -> str:
+    """What a scheduler config means by its prediction_type: a key of `PREDICTION_TYPES`."""
+    edm = scheduler_config.get("_class_name") in EDM_CLASSES
+    return "edm" if edm and prediction_type == "epsilon" else prediction_type
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,11 @@ class Denoiser:
 
 
 def model_input(x: Latents, level: Level) -> Latents:
-    """Latents as the network knows them: scaled to alpha² + sigma² = 1."""
-    scale = math.hypot(level.alpha, level.sigma)
+    """Latents as the network knows them: of unit variance, as at alpha² + sigma² = 1."""
+    scale = _deviation(level)
     return x if math.isclose(scale, 1.0, rel_tol=1e-9) else x / scale
+
+
+def _deviation(level: Level) -> float:
+    """The standard deviation of latents at a level."""
+    return math.hypot(level.alpha * level.sigma_data, level.sigma)

@@ -12,7 +12,13 @@ SAMPLER_TITLES: dict[str, str] = {
     "ddim": "DDIM",
     "pndm": "PLMS",
     "euler": "Euler",
+    "euler-a": "Euler a",
+    "heun": "Heun",
+    "lms": "LMS",
+    "dpm2": "DPM2",
+    "dpm2-a": "DPM2 a",
     "dpmpp-2m": "DPM++ 2M",
+    "dpmpp-sde": "DPM++ SDE",
 }
 """Sampler → the name under which other tools know it; for others, our own."""
 

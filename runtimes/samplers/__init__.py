@@ -28,8 +28,15 @@ __all__ = [
 
 SAMPLERS: dict[str, str] = {
     "ddim": "runtimes.samplers.ddim:DDIM",
+    "dpm2": "runtimes.samplers.dpm2:DPM2",
+    "dpm2-a": "runtimes.samplers.dpm2_a:DPM2Ancestral",
     "dpmpp-2m": "runtimes.samplers.dpmpp_2m:DpmPP2M",
+    "dpmpp-sde": "runtimes.samplers.dpmpp_sde:DpmPPSDE",
+    "edm-euler": "runtimes.samplers.edm_euler:EDMEuler",
     "euler": "runtimes.samplers.euler:Euler",
+    "euler-a": "runtimes.samplers.euler_a:EulerAncestral",
+    "heun": "runtimes.samplers.heun:Heun",
+    "lms": "runtimes.samplers.lms:LMS",
     "pndm": "runtimes.samplers.pndm:PNDM",
 }
 """Sampler name → class. Third parties register theirs in the entry-point group below."""
@@ -39,7 +46,14 @@ ENTRY_POINTS = "latedge.samplers"
 SCHEDULER_CLASSES: dict[str, str] = {
     "DDIMScheduler": "ddim",
     "DPMSolverMultistepScheduler": "dpmpp-2m",
+    "DPMSolverSDEScheduler": "dpmpp-sde",
+    "EDMEulerScheduler": "edm-euler",
+    "EulerAncestralDiscreteScheduler": "euler-a",
     "EulerDiscreteScheduler": "euler",
+    "HeunDiscreteScheduler": "heun",
+    "KDPM2AncestralDiscreteScheduler": "dpm2-a",
+    "KDPM2DiscreteScheduler": "dpm2",
+    "LMSDiscreteScheduler": "lms",
     "PNDMScheduler": "pndm",
 }
 """diffusers' class, as a scheduler_config.json names it → the sampler that follows it."""
