@@ -155,7 +155,9 @@ def _each(name: str, given: object, stacked: int) -> list[object]:
     """The single pictures in what was given; an array of `stacked` axes holds several."""
     if isinstance(given, np.ndarray):
         array = cast("NDArray[Any]", given)
-        found: list[object] = list(array) if array.ndim == stacked else [array]
+        # Three axes with a last one of 3 are colours, and no masks three pixels wide.
+        several = array.ndim == stacked and (stacked == 4 or array.shape[-1] > 4)
+        found: list[object] = list(array) if several else [array]
     elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
         found = list(cast("Sequence[object]", given))
     else:

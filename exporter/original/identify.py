@@ -141,7 +141,6 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         _both(_keys(rf"^{_IN}label_emb\."), _shape(_CONV_IN, 1, (7,))),
     ),
     (OTHER, "Stable unCLIP, or another model with class embeddings", _keys(rf"^{_IN}label_emb\.")),
-    (OTHER, "Stable Diffusion 2 with depth input", _shape(_CONV_IN, 1, (5,))),
     (OTHER, "InstructPix2Pix (edits pictures)", _shape(_CONV_IN, 1, (8,))),
     (CHECKPOINT, "a checkpoint of Stable Diffusion 1 or 2", _keys(_CONV_IN)),
     (

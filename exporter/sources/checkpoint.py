@@ -23,7 +23,9 @@ from exporter.weights import Tensor, read_header, read_metadata
 from runtimes.errors import UsageError
 
 _FACTOR = 8
-_INPAINTING_CHANNELS = 9
+_PIPELINES = {5: "StableDiffusionDepth2ImgPipeline", 9: "StableDiffusionInpaintPipeline"}
+"""By the U-Net's input channels; `StableDiffusionPipeline` for others."""
+
 _TITLES = {"vae": "VAE", "text_encoder": "text encoder"}
 
 
@@ -63,8 +65,7 @@ class Checkpoint:
     def pipeline_class(self) -> str:
         """By the U-Net's input channels."""
         channels = int(self.config("unet")["in_channels"])
-        inpaints = channels == _INPAINTING_CHANNELS
-        return next(name for name in self.family.pipelines if ("Inpaint" in name) is inpaints)
+        return _PIPELINES.get(channels, "StableDiffusionPipeline")
 
     def has(self, folder: str) -> bool:
         """Whether the file holds the network's weights."""

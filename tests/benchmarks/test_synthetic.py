@@ -98,16 +98,21 @@ def test_every_written_weight_arrives_in_its_network(make: Make, name: str) -> N
 @pytest.mark.parametrize("name", TINY)
 def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     pipeline_class = getattr(diffusers, MODELS[name].pipeline)
-    pipe = pipeline_class.from_pretrained(make(name), dtype=torch.float32, local_files_only=True)
+    absent = {} if "depth" not in name else {"depth_estimator": None, "feature_extractor": None}
+    pipe = pipeline_class.from_pretrained(
+        make(name), dtype=torch.float32, local_files_only=True, **absent
+    )
     pipe.set_progress_bar_config(disable=True)
     pictures: dict[str, Any] = {}
+    picture = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
     if "inpaint" in name:
-        picture = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
         pictures = {"image": picture, "mask_image": (picture[:, :1] > 0.1).float()}
+    if "depth" in name:
+        pictures = {"image": picture, "depth_map": picture[:, 0], "strength": 1.0}
+    else:
+        pictures |= {"height": 64, "width": 64}
     image = pipe(
         "a red circle",
-        height=64,
-        width=64,
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
@@ -126,6 +131,7 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
         ("sd15", 123_060_480, 859_520_964, 83_653_863),
         ("sd15-inpaint", 123_060_480, 859_535_364, 83_653_863),
         ("sd21", 340_387_840, 865_910_724, 83_653_863),
+        ("sd2-depth", 340_387_840, 865_913_604, 83_653_863),
     ],
 )
 def test_true_models_have_the_published_numbers_of_parameters(

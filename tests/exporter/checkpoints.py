@@ -38,6 +38,7 @@ def small_models() -> dict[str, Model]:
         "small-sd15": _shrunk(MODELS["sd15"], {}),
         "small-sd15-inpaint": _shrunk(MODELS["sd15-inpaint"], {"layers_per_block": 1}),
         "small-sd21": _shrunk(MODELS["sd21"], {"attention_head_dim": (1, 2)}),
+        "small-sd2-depth": _shrunk(MODELS["sd2-depth"], {"attention_head_dim": (1, 2)}),
     }
     # PNDM, as the family has it.
     pndm = MODELS["sd15"].scheduler

@@ -47,7 +47,7 @@ def test_bundle_is_whole_and_agrees_with_torch(exported: Export, name: str) -> N
 def test_manifest_says_what_the_source_is(exported: Export) -> None:
     manifest = open_bundle(exported("tiny-sd21")).manifest
     assert (manifest.family, manifest.prediction_type) == ("sd2", "v_prediction")
-    assert manifest.tasks == ("text-to-image", "image-to-image")
+    assert manifest.tasks == ("text-to-image", "image-to-image", "inpainting")
     assert manifest.defaults.sampler == "ddim"
     inpaint = open_bundle(exported("tiny-sd15-inpaint")).manifest
     assert (inpaint.family, inpaint.tasks) == ("sd1", ("inpainting",))

@@ -4,12 +4,13 @@ number can be worked out by hand, without torch, an SDK or a file of weights."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.bundle import hash_file
 from runtimes.byte_pairs import BYTE_SYMBOLS, END_OF_WORD
@@ -53,6 +54,9 @@ def embed(input_ids: Array) -> Array:
 
 def predict(sample: Array, timestep: Array, context: Array) -> Array:
     """Predicted noise: depends on every input, each sample on its own."""
+    more = sample[:, CHANNELS:]
+    if more.shape[1]:
+        sample = sample[:, :CHANNELS] + np.float32(0.1) * more.sum(axis=1, keepdims=True)
     late = np.cos(timestep.astype(np.float32)[0] / np.float32(1000))
     bias = context.mean(axis=1, dtype=np.float32)[:, :, np.newaxis, np.newaxis]
     return np.float32(0.5) * np.tanh(sample) * late + bias
@@ -62,6 +66,13 @@ def decode(latent: Array) -> Array:
     """A picture [b, 3, 8h, 8w] in [-1, 1] and a little beyond."""
     cells = np.float32(1.2) * np.tanh(latent[:, :3])
     return cells.repeat(FACTOR, axis=2).repeat(FACTOR, axis=3)
+
+
+def encode(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means and log variances [b, 8, h, w] of a picture [b, 3, 8h, 8w]."""
+    corners = picture[:, :, ::FACTOR, ::FACTOR]
+    means = np.concatenate([corners, corners.mean(axis=1, keepdims=True)], axis=1)
+    return np.concatenate([means, means - np.float32(4)], axis=1)
 
 
 class FakeEngine:
@@ -92,7 +103,13 @@ class FakeEngine:
         for port in self.graph.inputs:
             check_feed(port, feeds[port.name])
         arrays = [feeds[port.name] for port in self.graph.inputs]
-        formula = {"text_encoder": embed, "unet": predict, "vae_decoder": decode}[self.component]
+        formulas: dict[str, Callable[..., Array]] = {
+            "text_encoder": embed,
+            "unet": predict,
+            "vae_decoder": decode,
+            "vae_encoder": encode,
+        }
+        formula = formulas[self.component]
         result: Array = formula(*arrays)
         if self.nan_at.get(self.component) == len(self.calls):
             result = result.copy()
@@ -129,6 +146,7 @@ def write_fake_bundle(
     timestep: DType = "float32",
     sample: DType = "float32",
     scheduler: Mapping[str, object] = SCHEDULER,
+    unet_channels: int | None = None,
     **changes: object,
 ) -> Path:
     """Writes a bundle for `FakeEngine`.
@@ -142,6 +160,7 @@ def write_fake_bundle(
         timestep: the U-Net's type for it.
         sample: the U-Net's type for latents and text embeddings, and what it gives.
         scheduler: its scheduler_config.json.
+        unet_channels: that the U-Net takes, where the bundle shall have a VAE encoder too.
         changes: fields of the manifest that shall be otherwise.
     """
 
@@ -152,7 +171,7 @@ def write_fake_bundle(
     states = port("states", "float32", "batch", 77, CONTEXT, role="last_hidden_state")
     latent = (batch, CHANNELS, height, width)
     unet = (
-        port("sample", sample, *latent),
+        port("sample", sample, batch, unet_channels or CHANNELS, height, width),
         port("timestep", timestep, 1),
         port("encoder_hidden_states", sample, batch, "sequence", CONTEXT),
     )
@@ -163,6 +182,9 @@ def write_fake_bundle(
         "unet": _component("unet", unet, port("out_sample", sample, *latent)),
         "vae_decoder": _component("vae_decoder", (cells,), picture),
     }
+    if unet_channels is not None:
+        moments = port("moments", "float32", "b", 8, "h", "w", role="latent_parameters")
+        components["vae_encoder"] = _component("vae_encoder", (picture,), moments)
     texts = {
         "scheduler/scheduler_config.json": json.dumps(scheduler),
         "tokenizer/vocab.json": json.dumps(vocabulary()),

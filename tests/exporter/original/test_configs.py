@@ -15,7 +15,7 @@ from exporter.families.sd2 import SD2
 from exporter.original.configs import is_linear, text_config, unet_config, vae_config
 from exporter.weights import Tensor
 
-FAMILIES = {"sd15": SD1, "sd15-inpaint": SD1, "sd21": SD2}
+FAMILIES = {"sd15": SD1, "sd15-inpaint": SD1, "sd21": SD2, "sd2-depth": SD2}
 
 
 def tensors_of(built: Built) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def tensors_of(built: Built) -> dict[str, Tensor]:
 def test_true_sizes_are_recognised(name: str) -> None:
     networks, unsaid = MODELS[name].networks, FAMILIES[name].unsaid
     tensors = {folder: tensors_of(build(network)) for folder, network in networks.items()}
-    assert is_linear(tensors["unet"]) is (name == "sd21")
+    assert is_linear(tensors["unet"]) is name.startswith("sd2")
     size = 96 if name == "sd21" else 64
     found = {
         "unet": unet_config(tensors["unet"], unsaid, size),

@@ -46,7 +46,6 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
         "×4 upscaler",
     ),
     "unCLIP": ({CONV_IN: (320, 4, 3, 3), LABELS: (1280, 2048), TEXT: (320, 1024)}, "unCLIP"),
-    "depth": ({CONV_IN: (320, 5, 3, 3)}, "with depth input"),
     "pix2pix": ({CONV_IN: (320, 8, 3, 3)}, "InstructPix2Pix"),
     "ESRGAN": ({"body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "an image upscaler"),
     "motion": ({"down_blocks.0.motion_modules.0.x.weight": (3, 3)}, "a motion module"),
@@ -72,7 +71,9 @@ def test_other_files_are_refused_by_what_they_seem_to_be(tmp_path: Path, case: s
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["small-sd15", "small-sd21", "small-sd15-inpaint"])
+@pytest.mark.parametrize(
+    "name", ["small-sd15", "small-sd21", "small-sd15-inpaint", "small-sd2-depth"]
+)
 def test_checkpoints_and_parts_are_recognised(model: Named, checkpoint: Named, name: str) -> None:
     whole = identify(read_header(checkpoint(name)))
     assert (whole.kind, whole.reason) == (CHECKPOINT, CONV_IN)
