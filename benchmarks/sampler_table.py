@@ -46,8 +46,9 @@ def as_text(table: Table) -> str:
         "|---" * (len(config.steps) + 1) + "|",
         *(_row(table, way) for way in config.ways),
         "",
-        f"Each cell: % of prompts drawn right, the difference to {BASELINE}'s {config.baseline_steps} "
-        "steps on the same prompts with its 95 % interval, median PSNR to the converged picture "
+        "Each cell: % of prompts drawn right, the difference to "
+        f"{BASELINE}'s {config.baseline_steps} steps on the same prompts with its 95 % interval, "
+        "median PSNR to the converged picture "
         f"({CONVERGED}, {config.converged_steps} steps; none where the sampler draws noise). "
         f"{2 * config.count_at('', config.close_steps)} prompts at {config.close_steps} steps, "
         f"{2 * config.count} elsewhere, guidance scale {config.guidance_scale:g}, "

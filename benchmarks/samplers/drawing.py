@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,11 @@ class Way:
             )
         return cls(sampler, karras)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """As arguments of the pipeline."""
+        return {"sampler": self.sampler, "karras": self.karras or None}
+
     def __str__(self) -> str:
         return f"{self.sampler}{_KARRAS if self.karras else ''}"
 
@@ -84,8 +89,7 @@ def refusal(pipe: Pipeline, way: Way, steps: int) -> str | None:
             pipe.bundle,
             "x",
             num_inference_steps=steps,
-            sampler=way.sampler,
-            karras=way.karras or None,
+            **way.asked,
         )
     except UsageError as e:
         return str(e)
@@ -107,8 +111,7 @@ def draw(pipe: Pipeline, asked: Sequence[Prompt], way: Way, steps: int, drawing:
             [prompt.text for prompt in part],
             num_inference_steps=steps,
             guidance_scale=drawing.guidance_scale,
-            sampler=way.sampler,
-            karras=way.karras or None,
+            **way.asked,
             # Of a sampler with noise of its own, which all pictures of a call share.
             seed=part[0].seed,
             latents=np.concatenate([Generator(prompt.seed).randn(shape) for prompt in part]),
@@ -128,8 +131,7 @@ def is_deterministic(pipe: Pipeline, way: Way, steps: int) -> bool:
             "",
             num_inference_steps=steps,
             guidance_scale=1,
-            sampler=way.sampler,
-            karras=way.karras or None,
+            **way.asked,
             seed=seed,
             latents=latents,
             output_type="latent",
