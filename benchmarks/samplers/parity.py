@@ -7,6 +7,7 @@ difference of a step over the largest latent of the reference at that step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -15,7 +16,7 @@ from benchmarks.samplers.denoisers import Floats, Network
 from runtimes.denoiser import Denoiser
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
-from runtimes.samplers import Sampler, make_sampler, options_of
+from runtimes.samplers import Sampler, load_sampler, make_sampler, options_of
 from runtimes.schedule import NoiseSchedule
 
 SEED = 3
@@ -93,7 +94,8 @@ def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, ob
     rows = options_of(sampler) or {}
     if any(name.startswith("use_") and name not in rows for name in changes):
         return None
-    return {**BASE, **changes, "prediction_type": prediction_type}
+    reference = cast("Any", load_sampler(sampler)).REFERENCE
+    return {**BASE, **changes, "_class_name": reference, "prediction_type": prediction_type}
 
 
 def compare(case: Case, network: Network, noise: Floats) -> Case:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 import numpy as np
@@ -29,7 +29,7 @@ def reference_scheduler(
         steps: as users count them.
         seed: of the Brownian path, where there is one.
     """
-    scheduler_class: Any = getattr(diffusers, vars(type(sampler))["REFERENCE"])
+    scheduler_class: Any = getattr(diffusers, cast("Any", sampler).REFERENCE)
     solver = {name: getattr(sampler, name) for name in _SOLVER if hasattr(sampler, name)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
