@@ -69,7 +69,6 @@ def as_text(found: Sequence[Case], steps: Sequence[int]) -> str:
     ran = [case for case in found if case.refused is None]
     near = sum(case.worst <= CLOSE for case in ran)
     departed = [text for text in (case.departure() for case in ran) if text is not None]
-    refused = sorted({f"{c.sampler}, {c.schedule}: {c.refused}" for c in found if c.refused})
     return "\n".join(
         [
             *lines,
@@ -77,9 +76,18 @@ def as_text(found: Sequence[Case], steps: Sequence[int]) -> str:
             f"{len(ran)} trajectories compared, {near} within {CLOSE:g}, {len(departed)} beyond "
             f"{SAME:g}; {len(found) - len(ran)} refused by one side.",
             *departed,
-            *refused,
+            *_refusals(found),
         ]
     )
+
+
+def _refusals(found: Sequence[Case]) -> list[str]:
+    """Each reason once, with the samplers and schedules that it holds for."""
+    reasons: dict[str, dict[str, None]] = {}
+    for case in found:
+        if case.refused is not None:
+            reasons.setdefault(case.refused, {})[f"{case.sampler} ({case.schedule})"] = None
+    return [f"{', '.join(which)}: {reason}" for reason, which in reasons.items()]
 
 
 def _cell(found: Sequence[Case]) -> str:

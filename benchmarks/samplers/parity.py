@@ -17,6 +17,7 @@ from runtimes.denoiser import Denoiser
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler, load_sampler, make_sampler, options_of
+from runtimes.samplers.options import Options
 from runtimes.schedule import NoiseSchedule
 
 SEED = 3
@@ -89,13 +90,21 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, object] | None:
-    """The scheduler config of a case; None where the sampler doesn't know what it changes."""
-    changes = SCHEDULES[schedule]
+    """The scheduler config of a case; None where the sampler has no such schedule or type."""
+    changes = {**SCHEDULES[schedule], "prediction_type": prediction_type}
     rows = options_of(sampler) or {}
-    if any(name.startswith("use_") and name not in rows for name in changes):
+    if not all(_has(rows, name, value) for name, value in changes.items()):
         return None
     reference = cast("Any", load_sampler(sampler)).REFERENCE
-    return {**BASE, **changes, "_class_name": reference, "prediction_type": prediction_type}
+    return {**BASE, **changes, "_class_name": reference}
+
+
+def _has(rows: Options, name: str, value: object) -> bool:
+    row = rows.get(name)
+    if isinstance(row, tuple):
+        return value in cast("tuple[object, ...]", row)
+    # What no class is asked for belongs to the noise schedule; a rule of sigmas never does.
+    return name in rows or not name.startswith("use_")
 
 
 def compare(case: Case, network: Network, noise: Floats) -> Case:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import diffusers
 import numpy as np
 import torch
+from diffusers.utils import logging
 
 from benchmarks.samplers.denoisers import Floats, Network
 from runtimes.samplers import Sampler
@@ -31,8 +33,7 @@ def reference_scheduler(
     """
     scheduler_class: Any = getattr(diffusers, cast("Any", sampler).REFERENCE)
     solver = {name: getattr(sampler, name) for name in _SOLVER if hasattr(sampler, name)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         scheduler = scheduler_class.from_config(dict(config), **solver)
         if "noise_sampler_seed" in inspect.signature(scheduler_class).parameters:
             scheduler.noise_sampler_seed = seed
@@ -59,11 +60,23 @@ def reference_trajectory(
         drawn["generator"] = torch.Generator().manual_seed(seed)
     x: Any = torch.from_numpy(noise) * scheduler.init_noise_sigma
     trajectory: list[Floats] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         for timestep in scheduler.timesteps:
             model_input = scheduler.scale_model_input(x, timestep).numpy()
             output = torch.from_numpy(network(model_input, float(timestep)))
             x = scheduler.step(output, timestep, x, **drawn).prev_sample
             trajectory.append(np.asarray(x.numpy(), np.float32))
     return trajectory
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Without what diffusers says of fields that a class lacks, and of NumPy's future."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -100,7 +100,8 @@ def test_what_one_side_refuses_is_told() -> None:
     text = as_text([ours], [4])
     assert "| ddim | – |" in text
     assert "0 trajectories compared" in text
-    assert text.splitlines()[-1].startswith("ddim, zero SNR: latedge: prediction_type is 'epsilon'")
+    last = text.splitlines()[-1]
+    assert last.startswith("ddim (zero SNR): latedge: prediction_type is 'epsilon'")
 
 
 def test_what_the_reference_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +125,8 @@ def test_cases_are_those_a_sampler_knows() -> None:
     schedules = {
         name: {c.schedule for c in found if c.sampler == name} for name in ("ddim", "euler")
     }
+    types = {c.prediction_type for c in cases(["pndm"], ["a"], [5])}
+    assert types == {"epsilon", "v_prediction"}
     assert "karras" in schedules["euler"] - schedules["ddim"]
     assert {"leading", "linspace", "trailing", "zero SNR", "cosine betas"} <= schedules["ddim"]
 
