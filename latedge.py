@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from exporter.source import SourceOptions
     from exporter.verify import verify
     from runtimes.bundle import Bundle, open_bundle
+    from runtimes.embeddings_file import PromptEmbeddings
     from runtimes.errors import BundleError, EngineError, LatedgeError, UsageError
     from runtimes.inspection import Inspection, inspect
     from runtimes.pipeline import Pipeline
     from runtimes.prompts import PromptTruncated
+    from runtimes.prompts.check import NegativePromptUnused
     from runtimes.result import Cancelled, Preview, Result
     from runtimes.settings import Settings
 
@@ -45,8 +47,10 @@ __all__ = [
     "EngineError",
     "Inspection",
     "LatedgeError",
+    "NegativePromptUnused",
     "Pipeline",
     "Preview",
+    "PromptEmbeddings",
     "PromptTruncated",
     "Result",
     "Settings",
@@ -74,8 +78,10 @@ _HOMES = {
     "EngineError": "runtimes.errors",
     "Inspection": "runtimes.inspection",
     "LatedgeError": "runtimes.errors",
+    "NegativePromptUnused": "runtimes.prompts.check",
     "Pipeline": "runtimes.pipeline",
     "Preview": "runtimes.result",
+    "PromptEmbeddings": "runtimes.embeddings_file",
     "PromptTruncated": "runtimes.prompts",
     "Result": "runtimes.result",
     "Settings": "runtimes.settings",

@@ -30,7 +30,6 @@ def generate(
         Path,
         typer.Argument(metavar="BUNDLE", help="A compiled bundle, or a folder Optimum exported."),
     ],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to paint.")],
     output: Annotated[
         Path,
         typer.Option(
@@ -40,9 +39,13 @@ def generate(
             "A picture that exists is replaced.",
         ),
     ],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(metavar="PROMPT", help="What to paint; absent with --prompt-embeds."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 1000.")] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance; 1 or less turns it off.")
+        float | None, typer.Option(help="Classifier-free guidance, 1 or more; 1 turns it off.")
     ] = None,
     negative_prompt: Annotated[str, typer.Option(help="What guidance leads away from.")] = "",
     seed: Annotated[
@@ -65,18 +68,57 @@ def generate(
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")
     ] = None,
     as_json: Json = False,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(help="Against overexposure by guidance, 0 to 1.")
+    ] = None,
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START,STOP",
+            help="Fractions of the steps between which guidance is on, such as 0.1,0.8.",
+        ),
+    ] = None,
+    perp_neg: Annotated[
+        bool,
+        typer.Option("--perp-neg", help="Lead away from what is no part of the prompt alone."),
+    ] = False,
+    negative_weight: Annotated[
+        float | None, typer.Option(help="How far --perp-neg leads away; 1 if absent.")
+    ] = None,
+    prompt_syntax: Annotated[
+        str | None,
+        typer.Option(metavar="[plain|a1111|compel]", help="How the prompt writes weights."),
+    ] = None,
+    long_prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[truncate|chunks]",
+            help="Cut prompts beyond 77 tokens, as plain ones are, or chain pieces of 75.",
+        ),
+    ] = None,
+    clip_skip: Annotated[
+        int | None, typer.Option(help="Layers of the text encoder left out; 0 if absent.")
+    ] = None,
+    prompt_embeds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Saved prompt embeddings, in place of the prompts."),
+    ] = None,
 ) -> None:
     """Make pictures from text. Settings that are not given come from the bundle."""
     from runtimes.bundle import open_bundle
+    from runtimes.inputs import Inputs
     from runtimes.pipeline import Pipeline
+    from runtimes.prompts.given import with_embeddings
     from runtimes.result import picture_paths
     from runtimes.settle import settle
 
     opened = open_bundle(bundle)
+    inputs = with_embeddings(Inputs(), prompt_embeds)
     settings = settle(
         opened,
         prompt,
         negative_prompt,
+        inputs=inputs,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         seed=seed,
@@ -85,13 +127,30 @@ def generate(
         height=height,
         width=width,
         num_images_per_prompt=num_images,
+        guidance_rescale=guidance_rescale,
+        guidance_interval=_numbers("--guidance-interval", guidance_interval),
+        perp_neg=perp_neg,
+        negative_weight=negative_weight,
+        prompt_syntax=prompt_syntax,
+        long_prompts=long_prompts,
+        clip_skip=clip_skip,
     )
     picture_paths(output, settings.count)
     # What was asked is known to be right: now the slow part.
     with _progress() as tell, Pipeline.open(opened, device=device, threads=threads) as pipe:
-        result = pipe.run(settings, callback=tell)
+        result = pipe.run(settings, inputs, callback=tell)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
+
+
+def _numbers(flag: str, text: str | None) -> list[float] | None:
+    """The numbers of a list with commas."""
+    from runtimes.errors import UsageError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as e:
+        raise UsageError(f"{flag} must be numbers with commas between them, not {text!r}.") from e
 
 
 @contextmanager

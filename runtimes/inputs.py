@@ -22,8 +22,12 @@ class Inputs:
         latents: unit normal noise [n, channels, h, w] in place of the seed's.
         image: the picture that is changed, one for all or one each.
         mask_image: white where the picture is painted anew.
+        prompt_embeds: text embeddings [n, tokens, d] in place of n prompts.
+        negative_prompt_embeds: likewise of negative prompts, as many and as long.
     """
 
     latents: Floats | None = None
     image: Pictures | None = None
     mask_image: Pictures | None = None
+    prompt_embeds: Floats | None = None
+    negative_prompt_embeds: Floats | None = None

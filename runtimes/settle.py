@@ -11,19 +11,25 @@ from runtimes.checks import (
     MAX_STEPS,
     check_count,
     check_guidance_scale,
-    check_negative_prompts,
-    check_prompts,
     check_seed,
 )
 from runtimes.errors import BundleError, UsageError
+from runtimes.guidance.check import GuidanceOptions, check_guidance
+from runtimes.guidance.embedding import embedded_width
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
+from runtimes.prompts.check import check_readable, warn_unused
+from runtimes.prompts.clip_skip import check_clip_skip
+from runtimes.prompts.embed import Texts
+from runtimes.prompts.given import check_texts, embeddings_sha256
+from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.samplers import make_sampler, options_of, sampler_names
 from runtimes.samplers.options import resolve
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, load_task
+from runtimes.tokenizer import ClipTokenizer
 
 T = TypeVar("T")
 
@@ -35,7 +41,7 @@ NO_INPUTS = Inputs()
 
 def settle(
     bundle: Bundle,
-    prompt: str | Sequence[str],
+    prompt: str | Sequence[str] | None = None,
     negative_prompt: str | Sequence[str] | None = None,
     *,
     inputs: Inputs = NO_INPUTS,
@@ -47,20 +53,40 @@ def settle(
     height: int | None = None,
     width: int | None = None,
     num_images_per_prompt: int = 1,
+    guidance_rescale: float | None = None,
+    guidance_interval: Sequence[float] | None = None,
+    perp_neg: bool = False,
+    negative_weight: float | None = None,
+    prompt_syntax: str | None = None,
+    long_prompts: str | None = None,
+    clip_skip: int | None = None,
+    tokenizer: ClipTokenizer | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
-    Args: as of `Pipeline.__call__`.
+    Args: as of `Pipeline.__call__`, and `tokenizer`, the bundle's where it is open already.
 
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
         BundleError: the bundle can't make pictures from text at all.
+
+    Warns:
+        NegativePromptUnused: there is a negative prompt, and guidance is off.
     """
     check_able(bundle)
     task = pick_task(inputs)
     check_task(bundle, task)
     defaults, config = bundle.manifest.defaults, bundle.scheduler_config
-    prompts = check_prompts(prompt)
+    prompts, negatives = check_texts(prompt, negative_prompt, inputs)
+    scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
+    embedded = embedded_width(bundle.graph("unet")) is not None
+    guidance = check_guidance(
+        GuidanceOptions(guidance_rescale, guidance_interval, perp_neg, negative_weight),
+        scale,
+        embedded=embedded,
+        negative=any(negatives) or inputs.negative_prompt_embeds is not None,
+    )
+    syntax = check_syntax(prompt_syntax)
     name = _given(sampler, defaults.sampler)
     steps = _given(num_inference_steps, defaults.num_inference_steps)
     steps = check_count("num_inference_steps", steps, MAX_STEPS)
@@ -70,9 +96,9 @@ def settle(
     _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
     settings = Settings(
         prompt=prompts,
-        negative_prompt=check_negative_prompts(negative_prompt, len(prompts)),
+        negative_prompt=negatives,
         num_inference_steps=steps,
-        guidance_scale=check_guidance_scale(_given(guidance_scale, defaults.guidance_scale)),
+        guidance_scale=scale,
         seed=check_seed(seed),
         sampler=name,
         karras=_uses_karras(name, config, karras),
@@ -82,8 +108,19 @@ def settle(
             "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
         ),
         task=task,
+        guidance_rescale=guidance.guidance_rescale,
+        guidance_interval=guidance.guidance_interval,
+        guidance_embedded=embedded,
+        perp_neg=guidance.perp_neg,
+        negative_weight=guidance.negative_weight,
+        prompt_syntax=syntax,
+        long_prompts=check_long_prompts(long_prompts, syntax),
+        clip_skip=check_clip_skip(bundle, clip_skip),
+        embeddings_sha256=embeddings_sha256(inputs),
     )
+    check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
+    warn_unused(settings, inputs)
     return settings
 
 

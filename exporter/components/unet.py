@@ -1,4 +1,7 @@
-"""The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings alone."""
+"""The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings.
+
+One that was distilled to guide itself (time_cond_proj_dim) takes the guidance scale's embedding too.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 
 from exporter.components.base import Component, Config, fields, parameters_of, port, uniform
 from exporter.errors import SourceError
+from runtimes.guidance.embedding import ROLE
 from runtimes.manifest import Port
 
 _PLAIN: dict[str, tuple[object, ...]] = {
     "addition_embed_type": (None,),
     "class_embed_type": (None,),
     "encoder_hid_dim_type": (None,),
-    "time_cond_proj_dim": (None,),
     "num_class_embeds": (None,),
     "center_input_sample": (None, False),
 }
@@ -34,14 +37,14 @@ _PER_LEVEL = (
 
 
 class UNet(Component):
-    """`sample`, `timestep`, `encoder_hidden_states` → `out_sample`."""
+    """`sample`, `timestep`, `encoder_hidden_states`, some `timestep_cond` → `out_sample`."""
 
     name = "unet"
     source = "unet"
     classes = ("UNet2DConditionModel",)
 
     def check(self, config: Config) -> None:
-        """Refuses U-Nets with inputs beyond latents, timestep and text embeddings."""
+        """Refuses U-Nets with inputs beyond those of `inputs`."""
         super().check(config)
         for field, plain in _PLAIN.items():
             if config.get(field) not in plain:
@@ -66,7 +69,11 @@ class UNet(Component):
         return _Flat(network)
 
     def inputs(self, config: Config) -> tuple[Port, ...]:
-        """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32."""
+        """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32.
+
+        Where the config has a time_cond_proj_dim, the guidance scale's embedding [b, p].
+        """
+        width = config.get("time_cond_proj_dim")
         return (
             port("sample", "float32", "batch", int(config["in_channels"]), "height", "width"),
             port("timestep", "float32", 1),
@@ -77,6 +84,7 @@ class UNet(Component):
                 "sequence",
                 int(config["cross_attention_dim"]),
             ),
+            *([] if width is None else [port(ROLE, "float32", "batch", int(width))]),
         )
 
     def outputs(self, config: Config) -> tuple[Port, ...]:
@@ -96,6 +104,16 @@ class _Flat(torch.nn.Module):
         self.network: Any = network
 
     def forward(
-        self, sample: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        timestep_cond: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        return self.network(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        return self.network(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            timestep_cond=timestep_cond,
+            return_dict=False,
+        )[0]
