@@ -24,6 +24,11 @@ SUFFIXES = (".safetensors", ".npz")
 NAMES = ("prompt_embeds", "negative_prompt_embeds")
 _DTYPES: Mapping[str, str] = {"F32": "<f4", "F16": "<f2"}
 _LONGEST_HEADER = 2**20
+_BROKEN = (
+    *(ValueError, KeyError, TypeError, EOFError, RecursionError, MemoryError),
+    *(struct.error, zipfile.BadZipFile),
+)
+"""What a file that isn't what its name says raises."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class PromptEmbeddings:
             found = read(place)
         except OSError as e:
             raise UsageError(f"{place} can't be read: {e.strerror or e}.") from e
-        except (ValueError, KeyError, TypeError, EOFError, struct.error, zipfile.BadZipFile) as e:
+        except _BROKEN as e:
             raise UsageError(f"{place} is no file of prompt embeddings: {e}.") from e
         if NAMES[0] not in found:
             held = ", ".join(sorted(found)) or "nothing"
@@ -97,9 +102,10 @@ def _npz_bytes(arrays: Mapping[str, Embeddings]) -> bytes:
 
 
 def _read_npz(path: Path) -> dict[str, Embeddings]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array without a name")
+    opened = np.load(path, allow_pickle=False)
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise ValueError("it holds one array without a name")
+    with opened as file:
         arrays = cast("Mapping[str, NDArray[Any]]", file)
         return {name: _floats(name, arrays[name]) for name in NAMES if name in arrays}
 

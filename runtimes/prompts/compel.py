@@ -254,7 +254,12 @@ class _Reader:
 
 
 def _fragment(text: str) -> Fragment:
-    return Fragment(text.replace("\\(", "(").replace("\\)", ")").replace('\\"', '"'))
+    # Twice: the reference does it when a fragment is read, and when its weights are worked out.
+    return Fragment(_unescaped(_unescaped(text)))
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("\\(", "(").replace("\\)", ")").replace('\\"', '"')
 
 
 def _weight(text: str) -> float:

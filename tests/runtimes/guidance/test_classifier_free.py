@@ -7,32 +7,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from runtimes.denoiser import Latents
 from runtimes.errors import UsageError
 from runtimes.guidance import Condition, classifier_free, guide
+from tests.runtimes.guidance.networks import COND, UNCOND, Counted, X, network
 
-RNG = np.random.default_rng(0)
-X = RNG.standard_normal((2, 4, 3, 5), dtype=np.float32)
-COND, UNCOND = (Condition(x) for x in RNG.standard_normal((2, 2, 7, 6), dtype=np.float32))
 HALVES: list[Literal["together", "apart"]] = ["together", "apart"]
-
-
-def network(x: Latents, timestep: float, condition: Condition) -> Latents:
-    """Each row depends on its own context."""
-    context = condition.context
-    assert len(x) == len(context)
-    return np.tanh(x * context.mean(axis=(1, 2))[:, None, None, None] + np.float32(timestep))
-
-
-class Counted:
-    """The network, and the batch size of each call."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def __call__(self, x: Latents, timestep: float, condition: Condition) -> Latents:
-        self.batches.append(len(x))
-        return network(x, timestep, condition)
 
 
 @pytest.mark.parametrize(("halves", "batches"), [("together", [4]), ("apart", [2, 2])])
