@@ -18,12 +18,13 @@ PREFIX = "text_model."
 
 
 class TextEncoder(Component):
-    """`input_ids` → `last_hidden_state`, `pooler_output`, `hidden_states.N` and `normalised_states.N`.
+    """`input_ids` → `last_hidden_state`, `pooler_output`, hidden and normalised states by layer.
 
     `last_hidden_state` is normalised, `hidden_states.N` are not (0 is the embedding, L the last
-    layer; L - 1 the penultimate). `normalised_states.N` are, for all but the last: what clip_skip
-    takes. They come last, for readers that know outputs by their place. The pooled state stands at the first EOS token itself rather
-    than at the largest id, so that tokens appended to the embedding table don't move it.
+    layer; L - 1 the penultimate). `normalised_states.N` are, for all layers but the last: what
+    clip_skip takes. They come last, for readers that know outputs by their place. The pooled state
+    stands at the first EOS token itself rather than at the largest id, so that tokens appended to
+    the embedding table don't move it.
     """
 
     name = "text_encoder"

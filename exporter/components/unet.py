@@ -1,6 +1,7 @@
 """The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings.
 
-One that was distilled to guide itself (time_cond_proj_dim) takes the guidance scale's embedding too.
+One that was distilled to guide itself (time_cond_proj_dim) takes the guidance scale's embedding
+too.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from runtimes.parts import Parts
 from runtimes.prompts.chunks import Embeddings, Row, empty_row
 from runtimes.prompts.clip_skip import state_role
 from runtimes.prompts.fragments import quoted
-from runtimes.prompts.given import embeddings_sha256
+from runtimes.prompts.given import as_float32, embeddings_sha256
 from runtimes.prompts.plan import plan
 from runtimes.settings import Settings
 from runtimes.timings import Stopwatch
@@ -163,7 +163,7 @@ def texts_of(branches: Iterable[Branch]) -> list[str]:
 
 
 def _given_or(given: Floats | None, texts: tuple[str, ...]) -> Branch:
-    return texts if given is None else given.astype(np.float32)
+    return texts if given is None else as_float32(given)
 
 
 def _encoded(parts: Parts, rows: list[Row], clip_skip: int) -> dict[Row, Embeddings]:

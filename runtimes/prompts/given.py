@@ -94,7 +94,7 @@ def check_embeddings(bundle: Bundle, inputs: Inputs, *, chunk: int, alone: bool)
             raise UsageError(f"{name} are {found} wide; this bundle's U-Net takes {width}.")
         if built is not None and tokens != built:
             raise UsageError(f"{name} have {tokens} tokens; this bundle was built for {built}.")
-        if not np.isfinite(array.astype(np.float32)).all():
+        if not np.isfinite(as_float32(array)).all():
             raise UsageError(f"{name} hold NaN or infinite values.")
         if not alone and (tokens == 0 or tokens % chunk):
             raise UsageError(
@@ -121,6 +121,12 @@ def check_length(bundle: Bundle, chunks: int, chunk: int) -> None:
         )
 
 
+def as_float32(array: Floats) -> NDArray[np.float32]:
+    """In the precision in which embeddings are used; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
 def embeddings_sha256(inputs: Inputs) -> str | None:
     """Over the embeddings that were given, as float32; None where there are none."""
     given = (inputs.prompt_embeds, inputs.negative_prompt_embeds)
@@ -130,7 +136,7 @@ def embeddings_sha256(inputs: Inputs) -> str | None:
     for array in given:
         digest.update(b"-" if array is None else repr(array.shape).encode())
         if array is not None:
-            digest.update(np.ascontiguousarray(array, "<f4").tobytes())
+            digest.update(np.ascontiguousarray(as_float32(array), "<f4").tobytes())
     return digest.hexdigest()
 
 

@@ -104,7 +104,7 @@ def test_places_are_checked(tmp_path: Path) -> None:
         PromptEmbeddings.load(tmp_path / "x.pt")
     with pytest.raises(UsageError, match=r"are kept as .safetensors or .npz, not as .*x.pt"):
         PromptEmbeddings(COND).save(tmp_path / "x.pt")
-    with pytest.raises(UsageError, match="none.npz can't be read: No such file or directory"):
+    with pytest.raises(UsageError, match=r"none.npz can't be read: No such file or directory"):
         PromptEmbeddings.load(tmp_path / "none.npz")
-    with pytest.raises(UsageError, match="can't be written: the folder .* does not exist"):
+    with pytest.raises(UsageError, match=r"can't be written: the folder .* does not exist"):
         PromptEmbeddings(COND).save(tmp_path / "none" / "x.npz")

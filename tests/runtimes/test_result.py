@@ -101,9 +101,8 @@ def test_settings_of_a_picture_make_it_again(fake_bundle: Write, tmp_path: Path)
 def test_unused_negative_prompts_are_not_told_to_other_tools(
     fake_bundle: Write, tmp_path: Path
 ) -> None:
-    with Pipeline.open(fake_bundle()) as pipe:
-        with pytest.warns(NegativePromptUnused):
-            result = pipe("red", "blue", seed=0, guidance_scale=1)
+    with Pipeline.open(fake_bundle()) as pipe, pytest.warns(NegativePromptUnused):
+        result = pipe("red", "blue", seed=0, guidance_scale=1)
     found = texts(result.save(tmp_path / "x.png")[0])
     assert "blue" not in found["parameters"]
     assert json.loads(found["latedge"])["negative_prompt"] == "blue"

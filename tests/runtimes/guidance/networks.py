@@ -9,9 +9,7 @@ from runtimes.guidance import Condition
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 4, 3, 5), dtype=np.float32)
-COND, UNCOND, EMPTY = (
-    Condition(x) for x in RNG.standard_normal((3, 2, 7, 6), dtype=np.float32)
-)
+COND, UNCOND, EMPTY = (Condition(x) for x in RNG.standard_normal((3, 2, 7, 6), dtype=np.float32))
 
 
 def network(x: Latents, timestep: float, condition: Condition) -> Latents:
@@ -20,7 +18,9 @@ def network(x: Latents, timestep: float, condition: Condition) -> Latents:
     assert len(x) == len(context)
     # Not a multiple of x: the branches' outputs shall point in different directions.
     shift = context[:, :4, :5, np.newaxis].mean(axis=2, keepdims=True)
-    return np.tanh(x * context.mean(axis=(1, 2))[:, None, None, None] + shift + np.float32(timestep))
+    return np.tanh(
+        x * context.mean(axis=(1, 2))[:, None, None, None] + shift + np.float32(timestep)
+    )
 
 
 class Counted:

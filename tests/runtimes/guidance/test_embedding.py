@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from runtimes.errors import BundleError
 from runtimes.guidance.embedding import embedded_width, guidance_embedding
 from runtimes.manifest import Graph, Port
 
+Named = Callable[[str], Path]
 Embed = StableDiffusionPipeline.get_guidance_scale_embedding
 
 
@@ -30,9 +32,7 @@ def test_embedding_is_that_of_diffusers(scale: float, width: int) -> None:
 
 def graph(*shape: int | str) -> Graph:
     ports = (Port(role="timestep_cond", name="timestep_cond", dtype="float32", shape=shape),)
-    return Graph(
-        file="unet/model.onnx", inputs=ports, outputs=(), weights=(), precision="fp32"
-    )
+    return Graph(file="unet/model.onnx", inputs=ports, outputs=(), weights=(), precision="fp32")
 
 
 def test_width_is_the_graphs() -> None:
@@ -47,10 +47,11 @@ def test_graphs_that_leave_the_width_open_are_refused(shape: tuple[int | str, ..
         embedded_width(graph(*shape))
 
 
-def test_tiny_model_draws_what_diffusers_draws(tiny_lcm: tuple[Path, Path]) -> None:
+@pytest.mark.slow
+def test_tiny_model_draws_what_diffusers_draws(synthesized: Named, compiled: Named) -> None:
     from runtimes.pipeline import Pipeline
 
-    source, bundle = tiny_lcm
+    source, bundle = synthesized("tiny-lcm"), compiled("tiny-lcm")
     reference = StableDiffusionPipeline.from_pretrained(source, dtype=torch.float32)
     reference.set_progress_bar_config(disable=True)
     with Pipeline.open(bundle) as pipe:

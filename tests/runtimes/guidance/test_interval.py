@@ -44,9 +44,7 @@ def test_guided_calls_are_those_of_diffusers(interval: tuple[float, float], tota
 def test_calls_outside_are_of_the_prompts_alone() -> None:
     predict = Counted()
     asked = settings(guidance_interval=(0.25, 0.75))
-    guided = guided_network(
-        predict, Branches(COND, UNCOND), asked, calls=4, halves="together"
-    )
+    guided = guided_network(predict, Branches(COND, UNCOND), asked, calls=4, halves="together")
     # The timesteps are the same throughout: calls are told apart by their number.
     outputs = [guided(X, 0.25) for _ in range(4)]
     assert predict.batches == [2, 4, 4, 2]
@@ -66,9 +64,7 @@ def test_whole_interval_is_the_network_itself() -> None:
 def test_perp_neg_has_an_interval_too() -> None:
     predict = Counted()
     asked = settings(guidance_interval=(0.5, 1.0), perp_neg=True)
-    guided = guided_network(
-        predict, Branches(COND, UNCOND, EMPTY), asked, calls=2, halves="apart"
-    )
+    guided = guided_network(predict, Branches(COND, UNCOND, EMPTY), asked, calls=2, halves="apart")
     for _ in range(2):
         guided(X, 0.25)
     assert predict.batches == [2, 2, 2, 2]

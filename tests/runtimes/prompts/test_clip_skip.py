@@ -18,21 +18,10 @@ from runtimes.prompts.clip_skip import check_clip_skip, state_role
 from tests.runtimes.prompts.words import TOLERANCE, Words
 
 Write = Callable[..., Path]
-Once = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.fixture(scope="session")
-def tiny_bundle(once: Once, exported: Callable[[str], Path]) -> Path:
-    from exporter.compile import compile
-
-    return once(
-        "tiny-sd15-ort",
-        lambda folder: compile(exported("tiny-sd15"), folder, target="onnxruntime"),
-    )
-
-
-def test_states_are_those_of_transformers(tiny_bundle: Path, words: Words) -> None:
-    bundle = open_bundle(tiny_bundle)
+def test_states_are_those_of_transformers(compiled: Callable[[str], Path], words: Words) -> None:
+    bundle = open_bundle(compiled("tiny-sd15"))
     ids = words.tokenizer(["a red circle", ""]).input_ids
     role = "text_encoder"
     encoder = Component.open(bundle, role, ROLES[role], device="cpu", threads=1)
@@ -53,9 +42,7 @@ def test_states_are_those_of_transformers(tiny_bundle: Path, words: Words) -> No
 
 
 @pytest.mark.parametrize(("value", "expected"), [(None, 0), (0, 0), (2, 2), (np.int64(1), 1)])
-def test_layers_are_counted_from_the_last(
-    fake_bundle: Write, value: object, expected: int
-) -> None:
+def test_layers_are_counted_from_the_last(fake_bundle: Write, value: object, expected: int) -> None:
     bundle = open_bundle(fake_bundle(layers=2))
     assert check_clip_skip(bundle, value) == expected
     graph = bundle.graph("text_encoder")
