@@ -103,10 +103,10 @@ class FakeEngine:
             result.flat[-1] = np.nan
         self.calls.append(dict(feeds))
         # Each output is its own multiple of the formula.
-        factors = {port.name: i + 1 for i, port in enumerate(self.graph.outputs)}
+        factors = {port.name: np.float32(i + 1) for i, port in enumerate(self.graph.outputs)}
         wanted = list(factors) if outputs is None else list(outputs)
         dtype = self.graph.outputs[0].dtype
-        return {name: (result * factors[name]).astype(dtype) for name in wanted}
+        return {name: np.multiply(result, factors[name]).astype(dtype) for name in wanted}
 
     def close(self) -> None:
         self.closed = True

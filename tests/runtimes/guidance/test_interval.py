@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from diffusers.guiders import ClassifierFreeGuidance
@@ -13,7 +15,7 @@ from tests.runtimes.guidance.networks import COND, EMPTY, UNCOND, Counted, X, ne
 
 
 def settings(**changes: object) -> Settings:
-    given = {
+    given: dict[str, Any] = {
         "prompt": ("a",),
         "negative_prompt": ("b",),
         "num_inference_steps": 4,

@@ -146,9 +146,9 @@ def test_tokens_and_embeddings_are_compels(words: Words, prompt: str, truncate: 
     assert embeddings.dtype == np.float32
     close(embeddings, expected[0].numpy())
     if "(" not in prompt:
-        _, tokens = compel.build_conditioning_tensor(prompt, return_tokenization=True)
+        both: Any = compel.build_conditioning_tensor(prompt, return_tokenization=True)
         rows = [i for row in found.rows[:-1] for i in row]
-        assert rows == np.ravel(tokens).tolist()  # pyright: ignore[reportArgumentType]
+        assert rows == both[1].flatten().tolist()
 
 
 def test_long_example_ends_chunks_with_sentences(words: Words) -> None:
