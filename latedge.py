@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from exporter.source import SourceOptions
     from exporter.verify import verify
     from runtimes.bundle import Bundle, open_bundle
+    from runtimes.embeddings_file import PromptEmbeddings
     from runtimes.errors import BundleError, EngineError, LatedgeError, UsageError
     from runtimes.inspection import Inspection, inspect
     from runtimes.interpolation import between, interpolate, lerp, slerp
     from runtimes.pipeline import Pipeline
     from runtimes.prompts import PromptTruncated
+    from runtimes.prompts.check import NegativePromptUnused
     from runtimes.recorded import NotTheSame
     from runtimes.result import Cancelled, Preview, Result
     from runtimes.settings import Settings
@@ -47,9 +49,11 @@ __all__ = [
     "EngineError",
     "Inspection",
     "LatedgeError",
+    "NegativePromptUnused",
     "NotTheSame",
     "Pipeline",
     "Preview",
+    "PromptEmbeddings",
     "PromptTruncated",
     "Result",
     "Settings",
@@ -82,8 +86,10 @@ _HOMES = {
     "Inspection": "runtimes.inspection",
     "LatedgeError": "runtimes.errors",
     "NotTheSame": "runtimes.recorded",
+    "NegativePromptUnused": "runtimes.prompts.check",
     "Pipeline": "runtimes.pipeline",
     "Preview": "runtimes.result",
+    "PromptEmbeddings": "runtimes.embeddings_file",
     "PromptTruncated": "runtimes.prompts",
     "Result": "runtimes.result",
     "Settings": "runtimes.settings",

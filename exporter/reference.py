@@ -24,6 +24,7 @@ from exporter.prepare import Prepared
 from exporter.weights import Tensor
 from runtimes import noise
 from runtimes.bundle import read_json
+from runtimes.guidance.embedding import ROLE, guidance_embedding
 from runtimes.manifest import Manifest
 from runtimes.schedule import NoiseSchedule
 from runtimes.tokenizer import ClipTokenizer
@@ -247,6 +248,7 @@ def unet_samples(
             "encoder_hidden_states": context,
             **added,
         }
+        feeds |= told_scale(config, 2)
         uncond, cond = np.split(run(feeds)["out_sample"], 2)
         output = uncond + GUIDANCE_SCALE * (cond - uncond)
         alpha, sigma = _level(float(alphas_cumprod[timestep]))
@@ -255,6 +257,17 @@ def unet_samples(
         alpha, sigma = (1.0, 0.0) if last else _level(float(alphas_cumprod[timesteps[index + 1]]))
         x = (alpha * denoised + sigma * eps).astype(np.float32)
     return denoised.astype(np.float32)
+
+
+def told_scale(config: Config, count: int) -> dict[str, Array]:
+    """What a U-Net that guides itself is told of `GUIDANCE_SCALE`; nothing for others.
+
+    It is compared like any other, both halves in one call, though it is not meant to be guided.
+    """
+    width = config.get("time_cond_proj_dim")
+    if width is None:
+        return {}
+    return {ROLE: np.repeat(guidance_embedding(GUIDANCE_SCALE, int(width)), count, axis=0)}
 
 
 def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, ...]) -> Array:

@@ -117,7 +117,5 @@ class BrownianPath:
         return mean + math.sqrt(left * right * per_length) * self._noise(node)
 
     def _draw(self, spawn_key: tuple[int, ...]) -> Float32s:
-        sequence = np.random.SeedSequence(
-            self._entropy, spawn_key=spawn_key, pool_size=POOL_SIZE
-        )
+        sequence = np.random.SeedSequence(self._entropy, spawn_key=spawn_key, pool_size=POOL_SIZE)
         return Generator(int(sequence.generate_state(1)[0])).randn(self._shape)

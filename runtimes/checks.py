@@ -67,13 +67,27 @@ def check_count(name: str, value: object, most: int) -> int:
 
 
 def check_guidance_scale(value: object) -> float:
+    """A finite number of at least 1, or 0, by which users of distilled models turn guidance off.
+
+    Raises:
+        UsageError: anything else.
+    """
+    scale = check_number("guidance_scale", value)
+    if scale < 1 and scale != 0:
+        raise UsageError(
+            f"guidance_scale must be 1 or more, not {scale:g}; 1 (or 0) turns guidance off."
+        )
+    return scale
+
+
+def check_number(name: str, value: object) -> float:
     """A finite number.
 
     Raises:
         UsageError: anything else.
     """
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f"guidance_scale must be a finite number, not {value!r}.")
+        raise UsageError(f"{name} must be a finite number, not {value!r}.")
     return float(value)
 
 

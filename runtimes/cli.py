@@ -32,12 +32,6 @@ def generate(
         Path,
         typer.Argument(metavar="BUNDLE", help="A compiled bundle, or a folder Optimum exported."),
     ],
-    # typer takes an argument with a default before an option without one; Python doesn't.
-    *,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(metavar="PROMPT", help="What to paint; with --from, instead of its own."),
-    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -47,9 +41,16 @@ def generate(
             "A picture that exists is replaced.",
         ),
     ],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT",
+            help="What to paint; absent with --prompt-embeds; with --from, in place of its own.",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 1000.")] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="Classifier-free guidance; 1 or less turns it off.")
+        float | None, typer.Option(help="Classifier-free guidance, 1 or more; 1 turns it off.")
     ] = None,
     negative_prompt: Annotated[
         str | None, typer.Option(help="What guidance leads away from.")
@@ -124,6 +125,41 @@ def generate(
             "alone go in tiles."
         ),
     ] = None,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(help="Against overexposure by guidance, 0 to 1.")
+    ] = None,
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="START,STOP",
+            help="Fractions of the steps between which guidance is on, such as 0.1,0.8.",
+        ),
+    ] = None,
+    perp_neg: Annotated[
+        bool,
+        typer.Option("--perp-neg", help="Lead away from what is no part of the prompt alone."),
+    ] = False,
+    negative_weight: Annotated[
+        float | None, typer.Option(help="How far --perp-neg leads away; 1 if absent.")
+    ] = None,
+    prompt_syntax: Annotated[
+        str | None,
+        typer.Option(metavar="[plain|a1111|compel]", help="How the prompt writes weights."),
+    ] = None,
+    long_prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[truncate|chunks]",
+            help="Cut prompts beyond 77 tokens, as plain ones are, or chain pieces of 75.",
+        ),
+    ] = None,
+    clip_skip: Annotated[
+        int | None, typer.Option(help="Layers of the text encoder left out; 0 if absent.")
+    ] = None,
+    prompt_embeds: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Saved prompt embeddings, in place of the prompts."),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
@@ -133,16 +169,18 @@ def generate(
     from runtimes.inputs import Inputs
     from runtimes.parts import check_memory
     from runtimes.pipeline import Pipeline
+    from runtimes.prompts.given import with_embeddings
     from runtimes.recorded import read_recorded
     from runtimes.result import picture_paths
     from runtimes.settle import settle
 
     kept = check_memory(memory)
-    inputs = Inputs(
+    given = Inputs(
         image=_pictures("image", image),
         mask_image=_pictures("mask_image", mask),
         depth_map=_pictures("depth_map", depth),
     )
+    inputs = with_embeddings(given, prompt_embeds)
     asked = _given(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -160,8 +198,15 @@ def generate(
         variation_seed=variation_seed,
         variation_strength=variation_strength,
         vae_tile=vae_tile,
+        guidance_rescale=guidance_rescale,
+        guidance_interval=_numbers("--guidance-interval", guidance_interval),
+        perp_neg=perp_neg,
+        negative_weight=negative_weight,
+        prompt_syntax=prompt_syntax,
+        long_prompts=long_prompts,
+        clip_skip=clip_skip,
     )
-    if from_picture is None and prompt is None:
+    if from_picture is None and prompt is None and prompt_embeds is None:
         raise UsageError("a PROMPT is missing; give one, or a picture to make again with --from.")
     recorded = None if from_picture is None else read_recorded(from_picture)
     opened = open_bundle(bundle)
@@ -201,6 +246,16 @@ def _warn_not_the_same(lines: Sequence[str]) -> None:
 
     for line in lines:
         warnings.warn(line, NotTheSame, stacklevel=1)
+
+
+def _numbers(flag: str, text: str | None) -> list[float] | None:
+    """The numbers of a list with commas."""
+    from runtimes.errors import UsageError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as e:
+        raise UsageError(f"{flag} must be numbers with commas between them, not {text!r}.") from e
 
 
 @contextmanager

@@ -25,9 +25,13 @@ class Inputs:
         image: the picture that is changed, one for all prompts or one each.
         mask_image: white where the picture is painted anew; one for all pictures or one each.
         depth_map: larger where the picture is nearer; one for all pictures or one each.
+        prompt_embeds: text embeddings [n, tokens, d] in place of n prompts.
+        negative_prompt_embeds: likewise of negative prompts, as many and as long.
     """
 
     latents: Floats | None = None
     image: Pictures | None = None
     mask_image: Pictures | None = None
     depth_map: Pictures | None = None
+    prompt_embeds: Floats | None = None
+    negative_prompt_embeds: Floats | None = None

@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, open_bundle
-from runtimes.checks import check_count, check_output_type
+from runtimes.checks import (
+    check_count,
+    check_negative_prompts,
+    check_output_type,
+    check_prompts,
+)
 from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
+from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import EngineError
-from runtimes.guidance import Condition, classifier_free
+from runtimes.guidance import Branches, Condition, guided_network
+from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding
 from runtimes.inputs import Inputs, Pictures
 from runtimes.machine import machine
 from runtimes.metadata import Origin
@@ -24,7 +31,12 @@ from runtimes.noise import Generator
 from runtimes.parts import Memory, Parts, check_memory
 from runtimes.pictures import to_pillow
 from runtimes.process_memory import peak_rss_bytes
-from runtimes.prompts import Embeddings, embed
+from runtimes.prompts import Embeddings, LongPrompts, Prompted, Syntax, embed
+from runtimes.prompts.check import check_readable
+from runtimes.prompts.clip_skip import check_clip_skip
+from runtimes.prompts.embed import Texts, encode
+from runtimes.prompts.given import with_embeddings
+from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Cancelled, Preview, Result
 from runtimes.samplers import Latents, Run, Step, make_sampler
@@ -130,7 +142,7 @@ class Pipeline:
 
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         *,
         num_inference_steps: int | None = None,
@@ -153,6 +165,15 @@ class Pipeline:
         variation_seed: int | None = None,
         variation_strength: float | None = None,
         vae_tile: int | None = None,
+        guidance_rescale: float | None = None,
+        guidance_interval: Sequence[float] | None = None,
+        perp_neg: bool = False,
+        negative_weight: float | None = None,
+        prompt_syntax: Syntax | None = None,
+        long_prompts: LongPrompts | None = None,
+        clip_skip: int | None = None,
+        prompt_embeds: PromptEmbeddings | Floats | Path | str | None = None,
+        negative_prompt_embeds: Floats | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -164,7 +185,8 @@ class Pipeline:
             prompt: one text or several; the empty one is allowed.
             negative_prompt: what guidance leads away from: one text for all prompts, or one each.
             num_inference_steps: steps of the sampler, 1 to 1000.
-            guidance_scale: classifier-free guidance; 1 or less turns it off.
+            guidance_scale: classifier-free guidance, 1 or more; 1 (or 0) turns it off. A U-Net
+                that was distilled to guide itself is told it.
             seed: of the noise; the same seed gives the noise that `torch.Generator().manual_seed`
                 gives. None draws one from the system, which the result tells.
             sampler: a name of `runtimes.samplers.sampler_names`.
@@ -195,6 +217,22 @@ class Pipeline:
             variation_strength: how near: 0 for the seed's own picture, 1 for the second one's.
             vae_tile: pixels of the tiles' side in which the VAE works; None for whole pictures up
                 to 512×512 or the bundle's own size, and tiles above.
+            guidance_rescale: how far guided outputs are brought to the conditional ones' standard
+                deviation, 0 (the default) to 1: against overexposure.
+            guidance_interval: where guidance starts and stops, (0, 1) by default, as fractions of
+                the calls made. Calls outside it are of the prompts alone: half the work, unless
+                the bundle was compiled for a larger batch than the pictures fill.
+            perp_neg: lead away from negative prompts only where they are no part of the prompt;
+                a third branch, of the empty prompt, is computed for it.
+            negative_weight: how far, beside the prompt; 1 by default. Of `perp_neg` alone.
+            prompt_syntax: "plain" (the default), text as it is; "a1111" or "compel", weights as
+                these read and apply them. See `runtimes.prompts`.
+            long_prompts: what becomes of prompts beyond 77 tokens: "truncate", the default of
+                plain ones, or "chunks" of 75, side by side.
+            clip_skip: layers of the text encoder left out; 1 takes the penultimate one's states.
+            prompt_embeds: in place of `prompt`, what `encode` gave, or saved: a file's path. Or an
+                array [prompts, tokens, width].
+            negative_prompt_embeds: in place of `negative_prompt`, an array of the same shape.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -203,9 +241,11 @@ class Pipeline:
 
         Warns:
             PromptTruncated: a prompt is too long; says what was dropped.
+            NegativePromptUnused: there is a negative prompt, and guidance is off.
         """
         check_output_type(output_type)
-        inputs = Inputs(latents=latents, image=image, mask_image=mask_image, depth_map=depth_map)
+        given = Inputs(latents=latents, image=image, mask_image=mask_image, depth_map=depth_map)
+        inputs = with_embeddings(given, prompt_embeds, negative_prompt_embeds)
         settings = settle(
             self.bundle,
             prompt,
@@ -225,6 +265,14 @@ class Pipeline:
             variation_seed=variation_seed,
             variation_strength=variation_strength,
             vae_tile=vae_tile,
+            guidance_rescale=guidance_rescale,
+            guidance_interval=guidance_interval,
+            perp_neg=perp_neg,
+            negative_weight=negative_weight,
+            prompt_syntax=prompt_syntax,
+            long_prompts=long_prompts,
+            clip_skip=clip_skip,
+            tokenizer=self._parts.tokenizers["text_encoder"],
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -266,6 +314,45 @@ class Pipeline:
         result = self.run(settings, inputs, output_type=output_type, callback=callback)
         index = recorded.index_in(changes)
         return result if index is None else result.picture(index)
+
+    def encode(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str | Sequence[str] | None = None,
+        *,
+        prompt_syntax: Syntax | None = None,
+        long_prompts: LongPrompts | None = None,
+        clip_skip: int | None = None,
+    ) -> PromptEmbeddings:
+        """The text embeddings of a call, to be saved, or given to one as `prompt_embeds`.
+
+        The pictures are the same, bit by bit. Args: as of a call.
+
+        Returns:
+            Those of the prompts and of the negative prompts; without the latter for a U-Net that
+            guides itself.
+
+        Raises:
+            UsageError, EngineError: as a call.
+
+        Warns:
+            PromptTruncated: a prompt is too long; says what was dropped.
+        """
+        prompts = check_prompts(prompt)
+        negatives = check_negative_prompts(negative_prompt, len(prompts))
+        guides_itself = embedded_width(self.bundle.graph("unet")) is not None
+        syntax = check_syntax(prompt_syntax)
+        texts = Texts(
+            prompt=prompts,
+            negative_prompt=None if guides_itself else negatives,
+            empty=False,
+            prompt_syntax=syntax,
+            long_prompts=check_long_prompts(long_prompts, syntax),
+            clip_skip=check_clip_skip(self.bundle, clip_skip),
+        )
+        check_readable(self.bundle, texts, NO_INPUTS, self._parts.tokenizers["text_encoder"])
+        found = encode(self._parts, texts, NO_INPUTS, Stopwatch(), caller=3)
+        return PromptEmbeddings(found.cond, found.uncond)
 
     def run(
         self,
@@ -311,12 +398,10 @@ class Pipeline:
 
     def _sample(self, call: Call, callback: Callback | None) -> tuple[Start, Floats]:
         """From noise, or what the task starts with, to the latents of the pictures."""
-        with self._parts.use("text_encoder", call.watch) as text_encoder:
-            tokenizer = self._parts.tokenizers["text_encoder"]
-            cond, uncond = embed(tokenizer, text_encoder, call.settings, call.watch)
+        prompted = embed(self._parts, call.settings, call.inputs, call.watch)
         start = load_task(call.settings.task).start(call)
         with self._parts.use("unet", call.watch) as unet:
-            denoiser = self._denoiser(call, unet, start, cond, uncond)
+            denoiser = self._denoiser(call, unet, start, prompted)
             with call.watch.lap("loop"):
                 return start, self._loop(call, denoiser, start, callback)
 
@@ -343,8 +428,7 @@ class Pipeline:
         call: Call,
         unet: Component,
         start: Start,
-        cond: Embeddings,
-        uncond: Embeddings | None,
+        prompted: Prompted,
     ) -> Denoiser:
         def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
             concat = condition.concat
@@ -357,14 +441,21 @@ class Pipeline:
                     **condition.feeds,
                 )
 
-        def condition(context: Embeddings) -> Condition:
-            return Condition(context, start.concat, start.feeds)
+        feeds = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
 
-        guided = classifier_free(
+        def condition(context: Embeddings) -> Condition:
+            return Condition(context, start.concat, feeds)
+
+        branches = Branches(
+            cond=condition(prompted.cond),
+            uncond=None if prompted.uncond is None else condition(prompted.uncond),
+            empty=None if prompted.empty is None else condition(prompted.empty),
+        )
+        guided = guided_network(
             predict,
-            condition(cond),
-            None if uncond is None else condition(uncond),
-            call.settings.guidance_scale,
+            branches,
+            call.settings,
+            calls=len(call.levels) - 1 - start.begin,
             halves="apart" if unet.batch == 1 else "together",
         )
         return Denoiser(guided, self.bundle.manifest.prediction_type)
@@ -401,6 +492,14 @@ def _of_the_unets_engine(bundle: Bundle) -> str:
     """The first component that the U-Net's engine runs: the smallest, where one runs them all."""
     engine = bundle.graph("unet").engine
     return next(name for name in NEEDED if bundle.graph(name).engine == engine)
+
+
+def _told_scale(call: Call, unet: Component, count: int) -> dict[str, Floats]:
+    """The guidance scale as a U-Net takes it that guides itself; nothing for others."""
+    width = embedded_width(unet.engine.graph)
+    if width is None:
+        return {}
+    return {ROLE: np.tile(guidance_embedding(call.settings.guidance_scale, width), (count, 1))}
 
 
 def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:

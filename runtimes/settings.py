@@ -12,7 +12,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         prompt: one or more texts; every one gives `num_images_per_prompt` pictures.
         negative_prompt: as many texts as `prompt`; what guidance leads away from.
         num_inference_steps: steps of the sampler, 1 to 1000.
-        guidance_scale: classifier-free guidance; 1 or less turns it off.
+        guidance_scale: classifier-free guidance; 1 and 0 turn it off.
         seed: of the noise, -2^63 to 2^64-1.
         sampler: a name of `runtimes.samplers.sampler_names`.
         karras: whether Karras' noise levels are used.
@@ -30,6 +30,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         input_sha256: of the pixels of the given pictures, by argument: "image", "mask_image",
             "depth_map".
         vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
+        guidance_rescale: how far guided outputs are brought to the conditional ones' standard
+            deviation, 0 to 1.
+        guidance_interval: where guidance starts and stops, as fractions of the calls made.
+        guidance_embedded: whether the U-Net is told the guidance scale, and guides itself.
+        perp_neg: whether negative prompts lead away only from what is no part of the prompt.
+        negative_weight: how far they do, beside the prompt; of `perp_neg`.
+        prompt_syntax: a name of `runtimes.prompts.SYNTAXES`.
+        long_prompts: a name of `runtimes.prompts.LONG_PROMPTS`.
+        clip_skip: layers of the text encoder that are left out, as diffusers counts them.
+        embeddings_sha256: of the prompt embeddings that were given in place of texts, hex; None
+            where there were none.
     """
 
     prompt: tuple[str, ...]
@@ -50,11 +61,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     variation_strength: float = 0.0
     input_sha256: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     vae_tile: int | None = None
+    guidance_rescale: float = 0.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    guidance_embedded: bool = False
+    perp_neg: bool = False
+    negative_weight: float = 1.0
+    prompt_syntax: str = "plain"
+    long_prompts: str = "truncate"
+    clip_skip: int = 0
+    embeddings_sha256: str | None = None
 
     @property
     def guided(self) -> bool:
         """Whether the negative prompt plays a part: as in diffusers, from above 1."""
-        return self.guidance_scale > 1
+        return self.guidance_scale > 1 and not self.guidance_embedded
 
     @property
     def count(self) -> int:

@@ -11,23 +11,29 @@ from runtimes.checks import (
     MAX_STEPS,
     check_count,
     check_guidance_scale,
-    check_negative_prompts,
-    check_prompts,
     check_seed,
 )
 from runtimes.errors import BundleError, UsageError
+from runtimes.guidance.check import GuidanceOptions, check_guidance
+from runtimes.guidance.embedding import embedded_width
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
 from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import digests, read_inputs, settle_options
 from runtimes.preprocess import floored
+from runtimes.prompts.check import check_readable, warn_unused
+from runtimes.prompts.clip_skip import check_clip_skip
+from runtimes.prompts.embed import Texts
+from runtimes.prompts.given import check_texts, embeddings_sha256
+from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.samplers import make_sampler, options_of, sampler_names
 from runtimes.samplers.options import resolve
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
 from runtimes.tasks.from_picture import check_entry
+from runtimes.tokenizer import ClipTokenizer
 from runtimes.vae import check_vae_tile
 
 T = TypeVar("T")
@@ -40,7 +46,7 @@ NO_INPUTS = Inputs()
 
 def settle(
     bundle: Bundle,
-    prompt: str | Sequence[str],
+    prompt: str | Sequence[str] | None = None,
     negative_prompt: str | Sequence[str] | None = None,
     *,
     inputs: Inputs = NO_INPUTS,
@@ -58,14 +64,25 @@ def settle(
     variation_seed: int | None = None,
     variation_strength: float | None = None,
     vae_tile: int | None = None,
+    guidance_rescale: float | None = None,
+    guidance_interval: Sequence[float] | None = None,
+    perp_neg: bool = False,
+    negative_weight: float | None = None,
+    prompt_syntax: str | None = None,
+    long_prompts: str | None = None,
+    clip_skip: int | None = None,
+    tokenizer: ClipTokenizer | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
-    Args: as of `Pipeline.__call__`.
+    Args: as of `Pipeline.__call__`, and `tokenizer`, the bundle's where it is open already.
 
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
         BundleError: the bundle can't make pictures from text at all.
+
+    Warns:
+        NegativePromptUnused: there is a negative prompt, and guidance is off.
     """
     check_able(bundle)
     task = pick_task(inputs, bundle.manifest.tasks)
@@ -81,24 +98,33 @@ def settle(
     )
     pictures = read_inputs(inputs)
     defaults, config = bundle.manifest.defaults, bundle.scheduler_config
-    prompts = check_prompts(prompt)
+    prompts, negatives = check_texts(prompt, negative_prompt, inputs)
+    scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
+    embedded = embedded_width(bundle.graph("unet")) is not None
+    guidance = check_guidance(
+        GuidanceOptions(guidance_rescale, guidance_interval, perp_neg, negative_weight),
+        scale,
+        embedded=embedded,
+        negative=any(negatives) or inputs.negative_prompt_embeds is not None,
+    )
+    syntax = check_syntax(prompt_syntax)
     name = _given(sampler, defaults.sampler)
     steps = _given(num_inference_steps, defaults.num_inference_steps)
     steps = check_count("num_inference_steps", steps, MAX_STEPS)
     made = make_sampler(name, config, karras=karras)
     levels = made.levels(NoiseSchedule.from_config(config), steps)
     _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
-    negatives = check_negative_prompts(negative_prompt, len(prompts))
     images = pictures.get("image", ())
     # One prompt for several pictures is the prompt of each.
-    each = len(images) if images and len(prompts) == 1 else 1
+    texts_alone = inputs.prompt_embeds is None
+    each = len(images) if images and len(prompts) == 1 and texts_alone else 1
     # What is painted of a cropped picture has the model's own size, not the picture's.
     sized_by = images if options.padding_mask_crop is None else ()
     settings = Settings(
         prompt=prompts * each,
         negative_prompt=negatives * each,
         num_inference_steps=steps,
-        guidance_scale=check_guidance_scale(_given(guidance_scale, defaults.guidance_scale)),
+        guidance_scale=scale,
         seed=check_seed(seed),
         sampler=name,
         karras=_uses_karras(name, config, karras),
@@ -115,10 +141,21 @@ def settle(
         variation_strength=options.variation_strength,
         input_sha256=digests(pictures),
         vae_tile=check_vae_tile(bundle, vae_tile),
+        guidance_rescale=guidance.guidance_rescale,
+        guidance_interval=guidance.guidance_interval,
+        guidance_embedded=embedded,
+        perp_neg=guidance.perp_neg,
+        negative_weight=guidance.negative_weight,
+        prompt_syntax=syntax,
+        long_prompts=check_long_prompts(long_prompts, syntax),
+        clip_skip=check_clip_skip(bundle, clip_skip),
+        embeddings_sha256=embeddings_sha256(inputs),
     )
     if settings.strength is not None:
         check_entry(made, levels, settings)
+    check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
+    warn_unused(settings, inputs)
     return settings
 
 

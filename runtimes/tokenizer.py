@@ -106,6 +106,10 @@ class ClipTokenizer:
         """Write ids as text, in small letters; an id of no token is left out."""
         return decode_tokens(self._tokens[i] for i in ids if i in self._tokens)
 
+    def token(self, token_id: int) -> str:
+        """A token as the vocabulary writes it: with `</w>` where it ends a word."""
+        return self._tokens[token_id]
+
     def __call__(self, text: str | Sequence[str]) -> Encoding:
         """Give ids for a text encoder, cut or filled up to `model_max_length`.
 

@@ -267,6 +267,14 @@ MODELS: Mapping[str, Model] = {
         scheduler=_PNDM,
         others=_WITHOUT_DEPTH,
     ),
+    "tiny-lcm": _stable_diffusion(
+        "the parts of a latent consistency model, few and narrow: it is told the guidance scale",
+        unet={**_TINY_UNET, "time_cond_proj_dim": 32},
+        vae=_TINY_VAE,
+        text_encoder=_TINY_CLIP,
+        tokenizer=_TINY_TOKENIZER,
+        scheduler=_DDIM,
+    ),
     "tiny-sd21": _stable_diffusion(
         "the parts of Stable Diffusion 2.1, few and narrow",
         unet={**_TINY_UNET, **_TINY_SD21},

@@ -11,17 +11,20 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from exporter.components.base import Array, Component, Config, fields, port
 from runtimes.manifest import Port
+from runtimes.prompts.clip_skip import EARLIER
 
 PREFIX = "text_model."
 """Public checkpoints name CLIP's weights with it, transformers from 5.6 on without."""
 
 
 class TextEncoder(Component):
-    """`input_ids` → `last_hidden_state`, `pooler_output`, `hidden_states.0` … `.L`.
+    """`input_ids` → `last_hidden_state`, `pooler_output`, hidden and normalised states by layer.
 
     `last_hidden_state` is normalised, `hidden_states.N` are not (0 is the embedding, L the last
-    layer; L - 1 the penultimate). The pooled state stands at the first EOS token itself rather
-    than at the largest id, so that tokens appended to the embedding table don't move it.
+    layer; L - 1 the penultimate). `normalised_states.N` are, for all layers but the last: what
+    clip_skip takes. They come last, for readers that know outputs by their place. The pooled state
+    stands at the first EOS token itself rather than at the largest id, so that tokens appended to
+    the embedding table don't move it.
     """
 
     name = "text_encoder"
@@ -57,6 +60,7 @@ class TextEncoder(Component):
             port("last_hidden_state", "float32", "batch", length, size),
             port("pooler_output", "float32", "batch", size),
             *(port(f"hidden_states.{n}", "float32", "batch", length, size) for n in states),
+            *(port(f"{EARLIER}{n}", "float32", "batch", length, size) for n in states[:-1]),
         )
 
     def example_sizes(self, config: Config) -> Mapping[str, int]:
@@ -82,7 +86,11 @@ class TextEncoder(Component):
         out = cast("Any", network)(feeds["input_ids"], output_hidden_states=True)
         states = {f"hidden_states.{n}": state for n, state in enumerate(out.hidden_states)}
         last, pooled = out.last_hidden_state, out.pooler_output
-        return {"last_hidden_state": last, "pooler_output": pooled, **states}
+        norm = cast("Any", network).final_layer_norm
+        normalised = {
+            f"{EARLIER}{n}": norm(state) for n, state in enumerate(out.hidden_states[:-1])
+        }
+        return {"last_hidden_state": last, "pooler_output": pooled, **states, **normalised}
 
 
 class _Flat(torch.nn.Module):
@@ -96,7 +104,8 @@ class _Flat(torch.nn.Module):
         last = out.last_hidden_state
         position = (input_ids == self.eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
         index = position.unsqueeze(-1).expand(-1, 1, last.shape[-1])
-        return last, last.gather(1, index).squeeze(1), *out.hidden_states
+        normalised = map(self.network.final_layer_norm, out.hidden_states[:-1])
+        return last, last.gather(1, index).squeeze(1), *out.hidden_states, *normalised
 
 
 def text_config(config: Config) -> CLIPTextConfig:

@@ -20,6 +20,24 @@ def ieee_roots() -> Iterator[None]:
         yield
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+Named = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def compiled(once: Once, exported: Named) -> Named:
+    """Gives a synthetic model compiled for ONNX Runtime, by the model's name."""
+    from exporter.compile import compile
+
+    def compile_of(name: str) -> Path:
+        return once(
+            f"compiled-{name}",
+            lambda folder: compile(exported(name), folder, target="onnxruntime"),
+        )
+
+    return compile_of
+
+
 @pytest.fixture
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The engine "fake", registered for one test."""

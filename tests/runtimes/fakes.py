@@ -52,11 +52,15 @@ def embed(input_ids: Array) -> Array:
     return np.sin(ids * np.arange(1, CONTEXT + 1, dtype=np.float32) * np.float32(0.1))
 
 
-def predict(sample: Array, timestep: Array, context: Array) -> Array:
+def predict(
+    sample: Array, timestep: Array, context: Array, timestep_cond: Array | None = None
+) -> Array:
     """Predicted noise: depends on every input, each sample on its own."""
     more = sample[:, CHANNELS:]
     if more.shape[1]:
         sample = sample[:, :CHANNELS] + np.float32(0.1) * more.sum(axis=1, keepdims=True)
+    if timestep_cond is not None:
+        sample = sample * (1 + timestep_cond.mean(axis=1)[:, np.newaxis, np.newaxis, np.newaxis])
     late = np.cos(timestep.astype(np.float32)[0] / np.float32(1000))
     bias = context.mean(axis=1, dtype=np.float32)[:, :, np.newaxis, np.newaxis]
     return np.float32(0.5) * np.tanh(sample) * late + bias
@@ -115,9 +119,11 @@ class FakeEngine:
             result = result.copy()
             result.flat[-1] = np.nan
         self.calls.append(dict(feeds))
-        name = self.graph.outputs[0].name
-        assert outputs is None or list(outputs) == [name]
-        return {name: result.astype(self.graph.outputs[0].dtype)}
+        # Each output is its own multiple of the formula.
+        factors = {port.name: np.float32(i + 1) for i, port in enumerate(self.graph.outputs)}
+        wanted = list(factors) if outputs is None else list(outputs)
+        dtype = self.graph.outputs[0].dtype
+        return {name: np.multiply(result, factors[name]).astype(dtype) for name in wanted}
 
     def close(self) -> None:
         self.closed = True
@@ -147,6 +153,9 @@ def write_fake_bundle(
     sample: DType = "float32",
     scheduler: Mapping[str, object] = SCHEDULER,
     unet_channels: int | None = None,
+    sequence: int | str = "sequence",
+    layers: int = 0,
+    told_scale: int | None = None,
     **changes: object,
 ) -> Path:
     """Writes a bundle for `FakeEngine`.
@@ -161,6 +170,9 @@ def write_fake_bundle(
         sample: the U-Net's type for latents and text embeddings, and what it gives.
         scheduler: its scheduler_config.json.
         unet_channels: that the U-Net takes, where the bundle shall have a VAE encoder too.
+        sequence: tokens of the U-Net's text embeddings.
+        layers: of the text encoder, each of which gives its normalised states.
+        told_scale: width of the guidance scale's embedding, where the U-Net takes one.
         changes: fields of the manifest that shall be otherwise.
     """
 
@@ -173,12 +185,16 @@ def write_fake_bundle(
     unet = (
         port("sample", sample, batch, unet_channels or CHANNELS, height, width),
         port("timestep", timestep, 1),
-        port("encoder_hidden_states", sample, batch, "sequence", CONTEXT),
+        port("encoder_hidden_states", sample, batch, sequence, CONTEXT),
+        *([port("timestep_cond", "float32", batch, told_scale)] if told_scale else []),
     )
+    earlier = [
+        port(f"normalised_states.{n}", "float32", "batch", 77, CONTEXT) for n in range(layers)
+    ]
     cells = port("latent_sample", "float32", "batch", CHANNELS, decoder_height or height, width)
     picture = port("sample", "float32", "batch", 3, "image_height", "image_width")
     components = {
-        "text_encoder": _component("text_encoder", (ids,), states),
+        "text_encoder": _component("text_encoder", (ids,), states, *earlier),
         "unet": _component("unet", unet, port("out_sample", sample, *latent)),
         "vae_decoder": _component("vae_decoder", (cells,), picture),
     }
@@ -222,11 +238,11 @@ def vocabulary() -> dict[str, int]:
     return {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
 
 
-def _component(name: str, inputs: tuple[Port, ...], output: Port) -> Component:
+def _component(name: str, inputs: tuple[Port, ...], *outputs: Port) -> Component:
     graph = Graph(
         file=f"{name}/model.fake",
         inputs=inputs,
-        outputs=(output,),
+        outputs=outputs,
         weights=(),
         precision="fp32",
         engine="fake",

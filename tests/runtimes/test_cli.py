@@ -76,6 +76,51 @@ def test_json_tells_all(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> 
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["x-0.png", "x-1.png"]
 
 
+def test_ways_to_guide_and_to_prompt_are_the_pipelines(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    bundle, output = fake_bundle(layers=2), tmp_path / "x.png"
+    flags = "--guidance-rescale 0.7 --guidance-interval 0.1,0.8 --perp-neg --negative-weight 2 "
+    flags += "--prompt-syntax a1111 --long-prompts truncate --clip-skip 1 --negative-prompt blue"
+    command = ["generate", str(bundle), "a (red:1.3) circle", "-o", str(output), "--json"]
+    assert latedge.main([*command, *flags.split()]) == 0
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    expected = {
+        "guidance_rescale": 0.7,
+        "guidance_interval": [0.1, 0.8],
+        "perp_neg": True,
+        "negative_weight": 2.0,
+        "prompt_syntax": "a1111",
+        "long_prompts": "truncate",
+        "clip_skip": 1,
+    }
+    assert {name: settings[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_saved_embeddings_make_the_picture_again(
+    fake_bundle: Write, tmp_path: Path, suffix: str
+) -> None:
+    bundle, saved = fake_bundle(), tmp_path / f"x{suffix}"
+    with Pipeline.open(bundle) as pipe:
+        pipe.encode("a red circle", "blue").save(saved)
+        expected = pipe("a red circle", "blue", seed=4)
+    output = tmp_path / "x.png"
+    command = ["generate", str(bundle), "-o", str(output), "--prompt-embeds", str(saved)]
+    assert latedge.main([*command, "--seed", "4"]) == 0
+    assert isinstance(expected.images, list)
+    np.testing.assert_array_equal(pixels(output), np.asarray(expected.images[0]))
+
+
+def test_prompts_are_needed_where_no_embeddings_are(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    assert latedge.main(["generate", str(fake_bundle()), "-o", str(tmp_path / "x.png")]) == 2
+    assert capsys.readouterr().err == (
+        "error: prompt must be text or a list of texts, not NoneType.\n"
+    )
+
+
 def test_existing_pictures_are_replaced(fake_bundle: Write, tmp_path: Path) -> None:
     output = tmp_path / "x.png"
     output.write_bytes(b"old")
@@ -130,6 +175,11 @@ def test_long_prompts_are_one_line_of_warning(
         (["--guidance-scale", "nan"], 2, "guidance_scale must be a finite number, not nan."),
         (["--seed", "99999999999999999999"], 2, "seed must be a whole number from"),
         (["--colour"], 2, "No such option: --colour"),
+        (["--guidance-scale", "0.5"], 2, "guidance_scale must be 1 or more, not 0.5; 1 (or 0)"),
+        (["--guidance-interval", "0.1-0.8"], 2, "--guidance-interval must be numbers with commas"),
+        (["--guidance-interval", "0.8,0.1"], 2, "two rising numbers from 0 to 1 such as"),
+        (["--prompt-syntax", "a111"], 2, "Did you mean 'a1111'?"),
+        (["--prompt-embeds", "none.npz"], 2, "none.npz can't be read: No such file"),
     ],
 )
 def test_wrong_flags_are_refused_before_an_engine_is_loaded(

@@ -20,6 +20,7 @@ from runtimes.manifest import Defaults, Graph, read_manifest
 from runtimes.noise import Generator
 from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
+from runtimes.prompts.check import NegativePromptUnused
 from runtimes.result import Cancelled, Preview
 from runtimes.tokenizer import ClipTokenizer
 from tests.runtimes import fakes
@@ -176,7 +177,8 @@ def test_calls_of_the_unet(fake_bundle: Write, batch: int | str, scale: float, c
 def test_without_guidance_the_negative_prompt_plays_no_part(fake_bundle: Write) -> None:
     with Pipeline.open(fake_bundle()) as pipe:
         plain = pipe("a red circle", seed=0, guidance_scale=1)
-        negative = pipe("a red circle", "blue", seed=0, guidance_scale=1)
+        with pytest.warns(NegativePromptUnused):
+            negative = pipe("a red circle", "blue", seed=0, guidance_scale=1)
         guided = pipe("a red circle", "blue", seed=0, guidance_scale=1.01)
     np.testing.assert_array_equal(plain.latents, negative.latents)
     assert np.abs(plain.latents - guided.latents).max() > 1e-4
@@ -323,6 +325,15 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "variation_strength": 0.0,
         "input_sha256": {},
         "vae_tile": None,
+        "guidance_rescale": 0.0,
+        "guidance_interval": (0.0, 1.0),
+        "guidance_embedded": False,
+        "perp_neg": False,
+        "negative_weight": 1.0,
+        "prompt_syntax": "plain",
+        "long_prompts": "truncate",
+        "clip_skip": 0,
+        "embeddings_sha256": None,
     }
 
 
@@ -373,6 +384,8 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"num_inference_steps": 2.5}, "from 1 to 1000, not 2.5."),
         ({"guidance_scale": float("nan")}, "guidance_scale must be a finite number, not nan."),
         ({"guidance_scale": "7"}, "guidance_scale must be a finite number, not '7'."),
+        ({"guidance_scale": 0.5}, "guidance_scale must be 1 or more, not 0.5; 1 .or 0. turns"),
+        ({"guidance_scale": -1}, "guidance_scale must be 1 or more, not -1; 1 .or 0. turns"),
         ({"seed": 2**64}, "a whole number from .*, not 1844"),
         ({"seed": -(2**63) - 1}, r"a whole number from -2\^63 to 2\^64-1, not -9223"),
         ({"seed": "7"}, "a whole number from .*, not '7'."),
@@ -456,9 +469,13 @@ def test_what_was_dropped_is_quoted_in_part(fake_bundle: Write) -> None:
 
 
 def test_unused_negative_prompts_may_be_long(fake_bundle: Write) -> None:
-    with Pipeline.open(fake_bundle()) as pipe, warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with Pipeline.open(fake_bundle()) as pipe, pytest.warns() as caught:
         pipe("x", "a" * 100, seed=0, guidance_scale=1)
+    assert [warning.category for warning in caught] == [NegativePromptUnused]
+    assert str(caught[0].message) == (
+        "the negative prompt plays no part: guidance_scale 1 turns guidance off"
+    )
+    assert caught[0].filename == __file__
 
 
 # --- callbacks

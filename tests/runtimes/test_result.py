@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from runtimes.errors import UsageError
 from runtimes.pipeline import Pipeline
+from runtimes.prompts.check import NegativePromptUnused
 from runtimes.result import picture_paths
 
 Write = Callable[..., Path]
@@ -87,6 +88,15 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "variation_strength": 0.0,
         "input_sha256": {},
         "vae_tile": None,
+        "guidance_rescale": 0.0,
+        "guidance_interval": [0.0, 1.0],
+        "guidance_embedded": False,
+        "perp_neg": False,
+        "negative_weight": 1.0,
+        "prompt_syntax": "plain",
+        "long_prompts": "truncate",
+        "clip_skip": 0,
+        "embeddings_sha256": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",
@@ -117,7 +127,7 @@ def test_settings_of_a_picture_make_it_again(fake_bundle: Write, tmp_path: Path)
 def test_unused_negative_prompts_are_not_told_to_other_tools(
     fake_bundle: Write, tmp_path: Path
 ) -> None:
-    with Pipeline.open(fake_bundle()) as pipe:
+    with Pipeline.open(fake_bundle()) as pipe, pytest.warns(NegativePromptUnused):
         result = pipe("red", "blue", seed=0, guidance_scale=1)
     found = texts(result.save(tmp_path / "x.png")[0])
     assert "blue" not in found["parameters"]

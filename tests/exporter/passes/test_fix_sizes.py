@@ -29,6 +29,8 @@ ODD_SHAPES = {
         "hidden_states.0": (3, 77, 32),
         "hidden_states.1": (3, 77, 32),
         "hidden_states.2": (3, 77, 32),
+        "normalised_states.0": (3, 77, 32),
+        "normalised_states.1": (3, 77, 32),
     },
     "vae_decoder": {"sample": (3, 3, 18, 26)},
     "vae_encoder": {"latent_parameters": (3, 8, 9, 13)},
