@@ -15,7 +15,7 @@ def run_command(
 
     Args:
         function: typed as typer reads it.
-        name: as the user calls it, such as "python -m benchmarks.steps".
+        name: as the user calls it, such as "python -m benchmarks.sampler_table".
         arguments: None takes the process's own.
 
     Returns:

@@ -42,7 +42,9 @@ def _status_bytes(name: str) -> int | None:
 def return_freed_memory() -> None:
     """Gives the system what was freed but is kept for later by C's allocator.
 
-    Only glibc keeps much of it; elsewhere this does nothing.
+    Only glibc keeps much of it; elsewhere this does nothing. Measured on SD 1.5: once its text
+    encoder was closed in ONNX Runtime, 338 MB stayed resident without this, of 367 in use.
+    OpenVINO gave all back by itself.
     """
     trim = _malloc_trim()
     if trim is not None:

@@ -79,12 +79,14 @@ class Recorded:
                 f"{self.path} was made by {self.settings.task}, from pictures that its record "
                 "doesn't hold; give the same ones again."
             )
-        wanted = {**self._arguments(), **changes}
+        asked: dict[str, Any] = {**self._required(), **changes}
         if "prompt" in changes and "negative_prompt" not in changes:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
-            wanted["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
-        return settle(bundle, inputs=inputs, **wanted)
+            asked["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
+        by_itself = settle(bundle, inputs=inputs, **asked)
+        more = self._unlike(by_itself)
+        return settle(bundle, inputs=inputs, **{**more, **asked}) if more else by_itself
 
     def index_in(self, changes: Mapping[str, Any]) -> int | None:
         """Which picture of the call is this one; None where it's a call of other pictures."""
@@ -110,11 +112,28 @@ class Recorded:
             )
         ]
 
-    def _arguments(self) -> dict[str, Any]:
-        """The record as arguments of `settle`; a task's own settings follow from its inputs."""
-        taken = inspect.signature(settle).parameters
-        settings = msgspec.structs.asdict(self.settings)
-        return {name: value for name, value in settings.items() if name in taken}
+    def _required(self) -> dict[str, Any]:
+        """What every call has, as arguments of `settle`."""
+        fields = msgspec.structs.fields(self.settings)
+        return {f.name: getattr(self.settings, f.name) for f in fields if f.required and _taken(f)}
+
+    def _unlike(self, settings: Settings) -> dict[str, Any]:
+        """Further arguments of `settle`: what is otherwise in the settings that it gave.
+
+        What is alike is not named: an option that goes with others may not stand without them.
+        """
+        fields = msgspec.structs.fields(self.settings)
+        pairs = {
+            f.name: (getattr(self.settings, f.name), getattr(settings, f.name))
+            for f in fields
+            if not f.required and _taken(f)
+        }
+        return {name: then for name, (then, now) in pairs.items() if then != now}
+
+
+def _taken(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether `settle` takes a setting; others follow from the inputs."""
+    return field.name in inspect.signature(settle).parameters
 
 
 def read_recorded(path: Path | str) -> Recorded:

@@ -175,6 +175,37 @@ def test_one_new_prompt_may_take_the_place_of_many(fake_bundle: Write, tmp_path:
             pipe.repeat(paths[1], prompt="green")
 
 
+class More(Settings, frozen=True, kw_only=True):
+    """Settings with an option that goes with another."""
+
+    blur: float = 0.0
+    mask: str = ""
+
+
+@pytest.mark.parametrize("options", [{}, {"mask": "m"}, {"mask": "m", "blur": 2.0}])
+def test_options_are_asked_for_where_they_were(
+    bundle: Path, picture: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    plain = read_recorded(picture)
+    base = More(**msgspec.structs.asdict(plain.settings))
+
+    def settle_more(
+        bundle: object,
+        *,
+        inputs: object,
+        seed: int,
+        blur: float | None = None,
+        mask: str | None = None,
+    ) -> More:
+        assert blur is None or mask, "a blur goes with a mask"
+        return msgspec.structs.replace(base, seed=seed, blur=blur or 0.0, mask=mask or "")
+
+    monkeypatch.setattr("runtimes.recorded.settle", settle_more)
+    settings = msgspec.structs.replace(base, **options)
+    found = Recorded(picture, settings, plain.origin, 0).settle(open_bundle(bundle), NO_INPUTS, {})
+    assert found == settings
+
+
 # --- what differs by itself
 
 

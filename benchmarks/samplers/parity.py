@@ -1,0 +1,185 @@
+"""How far each sampler's whole trajectory is from its diffusers scheduler's.
+
+Every step feeds the next, and both sides are driven by one network. An error is the largest
+difference of a step over the largest latent of the reference at that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+
+from benchmarks.samplers.denoisers import Floats, Network
+from runtimes.denoiser import Denoiser
+from runtimes.errors import LatedgeError
+from runtimes.noise import Generator
+from runtimes.samplers import Sampler, load_sampler, make_sampler, options_of
+from runtimes.samplers.options import Options
+from runtimes.schedule import NoiseSchedule
+
+SEED = 3
+SAME = 2e-4
+"""What a whole trajectory may differ by. Both sides compute in float32, in another order."""
+
+BASE: Mapping[str, object] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+
+SCHEDULES: dict[str, Mapping[str, object]] = {
+    "leading": {},
+    "linspace": {"timestep_spacing": "linspace"},
+    "trailing": {"timestep_spacing": "trailing"},
+    "linear betas": {"beta_schedule": "linear"},
+    "cosine betas": {"beta_schedule": "squaredcos_cap_v2"},
+    "karras": {"use_karras_sigmas": True},
+    "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+    "zero SNR": {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+}
+"""Name → what it changes in `BASE`."""
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison.
+
+    Attributes:
+        sampler: its name.
+        network: which one drove both sides.
+        prediction_type: what the network gives.
+        schedule: a name of `SCHEDULES`.
+        steps: as users count them.
+        errors: of each step; empty where one side refused.
+        refused: why, and which side; None where both ran.
+    """
+
+    sampler: str
+    network: str
+    prediction_type: str
+    schedule: str
+    steps: int
+    errors: tuple[float, ...] = ()
+    refused: str | None = None
+
+    @property
+    def worst(self) -> float:
+        """The largest error of a step."""
+        return max(self.errors)
+
+    def departure(self, tolerance: float = SAME) -> str | None:
+        """The first step at which the sides part, in words; None where they don't."""
+        for index, error in enumerate(self.errors):
+            if not error <= tolerance:
+                return (
+                    f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: "
+                    f"departs at step {index + 1} of {len(self.errors)} with {error:.1e}"
+                )
+        return None
+
+
+def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, object] | None:
+    """The scheduler config of a case; None where the sampler has no such schedule or type."""
+    changes = {**SCHEDULES[schedule], "prediction_type": prediction_type}
+    rows = options_of(sampler) or {}
+    if not all(_has(rows, name, value) for name, value in changes.items()):
+        return None
+    reference = cast("Any", load_sampler(sampler)).REFERENCE
+    return {**BASE, **changes, "_class_name": reference}
+
+
+def _has(rows: Options, name: str, value: object) -> bool:
+    row = rows.get(name)
+    if isinstance(row, tuple):
+        return value in cast("tuple[object, ...]", row)
+    # What no class is asked for belongs to the noise schedule; a rule of sigmas never does.
+    return name in rows or not name.startswith("use_")
+
+
+def compare(case: Case, network: Network, noise: Floats) -> Case:
+    """A case with its errors, or with why there are none.
+
+    Args:
+        case: what is compared.
+        network: of the case's prediction type.
+        noise: unit normal, where both begin.
+
+    Raises:
+        ValueError: the case's sampler doesn't know its schedule.
+    """
+    # torch and diffusers, which take seconds to import.
+    from benchmarks.samplers.reference import reference_scheduler, reference_trajectory
+
+    config = config_of(case.sampler, case.schedule, case.prediction_type)
+    if config is None:
+        raise ValueError(f"{case.sampler} has no schedule {case.schedule}")
+    try:
+        sampler = make_sampler(case.sampler, config)
+        mine = our_trajectory(sampler, config, case, network, noise)
+    except LatedgeError as e:
+        return msgspec.structs.replace(case, refused=f"latedge: {e}")
+    try:
+        scheduler = reference_scheduler(sampler, config, case.steps, SEED)
+        theirs = reference_trajectory(scheduler, network, noise, SEED)
+    except Exception as e:  # whatever the reference makes of a config it can't run
+        return msgspec.structs.replace(case, refused=f"diffusers: {type(e).__name__}: {e}")
+    for index, latents in enumerate(theirs, start=1):
+        if not np.isfinite(latents).all():
+            return msgspec.structs.replace(case, refused=f"diffusers: gives NaN at step {index}")
+    return msgspec.structs.replace(case, errors=step_errors(mine, theirs))
+
+
+def our_trajectory(
+    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Floats
+) -> list[Floats]:
+    """The latents after each step of one of the project's samplers."""
+    levels = sampler.levels(NoiseSchedule.from_config(config), case.steps)
+    x = noise * np.float32(sampler.init_noise_sigma(levels))
+    denoiser = Denoiser(network, case.prediction_type)  # pyright: ignore[reportArgumentType]
+    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]  # pyright: ignore[reportReturnType]
+
+
+def step_errors(mine: Sequence[Floats], theirs: Sequence[Floats]) -> tuple[float, ...]:
+    """The error of each step; infinite where ours is not finite, no float32 or of another length.
+
+    Args:
+        mine: the latents after each step.
+        theirs: the reference's, finite.
+    """
+    errors: list[float] = []
+    for ours, reference in zip(mine, theirs, strict=False):
+        sound = (
+            ours.dtype == np.float32 and np.isfinite(ours).all() and np.isfinite(reference).all()
+        )
+        error = np.abs(ours - reference).max() / np.abs(reference).max() if sound else np.inf
+        errors.append(float(error))
+    return tuple(errors) if len(mine) == len(theirs) else (*errors, float("inf"))
+
+
+def cases(samplers: Sequence[str], networks: Sequence[str], steps: Sequence[int]) -> Iterator[Case]:
+    """Every sampler with every prediction type and schedule that it knows."""
+    for sampler in samplers:
+        for network in networks:
+            for prediction_type in PREDICTION_TYPES:
+                for schedule in SCHEDULES:
+                    if config_of(sampler, schedule, prediction_type) is None:
+                        continue
+                    for count in steps:
+                        yield Case(
+                            sampler=sampler,
+                            network=network,
+                            prediction_type=prediction_type,
+                            schedule=schedule,
+                            steps=count,
+                        )
