@@ -100,7 +100,9 @@ def _variation(
             "variation_strength mixes the noise of two seeds, but latents were given in their "
             "place; mix those yourself with latedge.slerp, or leave them out."
         )
-    return check_seed(seed, "variation_seed"), share
+    found = check_seed(seed, "variation_seed")
+    # At 0 it plays no part: not in the picture, and not in what the picture says of itself.
+    return (found, share) if share else (None, 0.0)
 
 
 def check_share(name: str, value: object) -> float:
@@ -145,6 +147,16 @@ def read_inputs(inputs: Inputs) -> dict[str, tuple[Read, ...]]:
     }
 
 
-def digests(pictures: Mapping[str, tuple[Read, ...]]) -> dict[str, str]:
-    """SHA-256 of the pixels of a call's pictures, by the field of `Inputs`."""
-    return {name: sha256(found) for name, found in pictures.items()}
+def digests(inputs: Inputs, pictures: Mapping[str, tuple[Read, ...]]) -> dict[str, str]:
+    """SHA-256 of what a call was given beside its settings, by the field of `Inputs`.
+
+    Args:
+        inputs: of the call.
+        pictures: of them, as `read_inputs` gives them.
+    """
+    found = {name: sha256(read) for name, read in pictures.items()}
+    latents: object = inputs.latents
+    # Latents of another type are refused where their shape is known.
+    if isinstance(latents, np.ndarray) and np.issubdtype(latents.dtype, np.floating):
+        found["latents"] = sha256([latents.astype(np.float32)])
+    return found

@@ -23,7 +23,6 @@ from runtimes.settings import Settings
 from runtimes.settle import settle
 
 RECORD = "latedge"
-TEXT = "text-to-image"
 OTHER_TOOLS = "parameters"
 _BY_HAND = "Give the prompt and the settings yourself."
 _BATCH = {"prompts": "prompt", "negative_prompts": "negative_prompt"}
@@ -74,10 +73,11 @@ class Recorded:
                 pictures that aren't given.
             BundleError: the bundle can't make such pictures.
         """
-        if self.settings.task != TEXT and inputs.image is None and inputs.latents is None:
+        missing = [n for n in self.settings.input_sha256 if getattr(inputs, n, None) is None]
+        if missing:
             raise UsageError(
-                f"{self.path} was made by {self.settings.task}, from pictures that its record "
-                "doesn't hold; give the same ones again."
+                f"{self.path} was made from {' and '.join(sorted(missing))}, of which its record "
+                "holds the SHA-256 alone; give the same again."
             )
         asked: dict[str, Any] = {**self._required(), **changes}
         if "prompt" in changes and "negative_prompt" not in changes:

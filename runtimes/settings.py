@@ -27,8 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             asked for, the rest being kept; None paints the whole picture.
         variation_seed: whose noise is mixed into the seed's; None for none.
         variation_strength: from 0, the noise of `seed`, to 1, that of `variation_seed`.
-        input_sha256: of the pixels of the given pictures, by argument: "image", "mask_image",
-            "depth_map".
+        input_sha256: of what was given beside the settings, by argument: the pixels of "image",
+            "mask_image" and "depth_map", the values of "latents" in float32.
         vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
         guidance_rescale: how far guided outputs are brought to the conditional ones' standard
             deviation, 0 to 1.

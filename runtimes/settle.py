@@ -139,7 +139,7 @@ def settle(
         padding_mask_crop=options.padding_mask_crop,
         variation_seed=options.variation_seed,
         variation_strength=options.variation_strength,
-        input_sha256=digests(pictures),
+        input_sha256=digests(inputs, pictures),
         vae_tile=check_vae_tile(bundle, vae_tile),
         guidance_rescale=guidance.guidance_rescale,
         guidance_interval=guidance.guidance_interval,
@@ -178,23 +178,25 @@ def check_able(bundle: Bundle) -> None:
 
 
 def check_inputs(settings: Settings, inputs: Inputs) -> None:
-    """Refuses pictures that settings weren't made for.
+    """Refuses pictures and latents that settings weren't made for.
 
     Raises:
         UsageError: says which.
     """
-    found = digests(read_inputs(inputs))
+    found = digests(inputs, read_inputs(inputs))
     for name in sorted(found.keys() | settings.input_sha256.keys()):
         if found.get(name) != settings.input_sha256.get(name):
             given = "another one" if name in found else "none"
+            made_for = _told(name, settings.input_sha256.get(name))
             raise UsageError(
-                f"these settings were made for {_told(settings.input_sha256.get(name))} as {name}, "
-                f"and {given} was given; give the same, or call the pipeline anew."
+                f"these settings were made for {made_for} as {name}, and {given} was "
+                "given; give the same, or call the pipeline anew."
             )
 
 
-def _told(digest: str | None) -> str:
-    return "none" if digest is None else f"pixels of SHA-256 {digest[:12]}…"
+def _told(name: str, digest: str | None) -> str:
+    what = "values" if name == "latents" else "pixels"
+    return "none" if digest is None else f"{what} of SHA-256 {digest[:12]}…"
 
 
 def check_task(bundle: Bundle, task: str) -> None:

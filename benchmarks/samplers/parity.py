@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.samplers.denoisers import Floats, Network
-from runtimes.denoiser import Denoiser
+from runtimes.denoiser import Denoiser, network_output
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler, load_sampler, make_sampler, options_of
@@ -146,7 +146,7 @@ def our_trajectory(
     """The latents after each step of one of the project's samplers."""
     levels = sampler.levels(NoiseSchedule.from_config(config), case.steps)
     x = noise * np.float32(sampler.init_noise_sigma(levels))
-    denoiser = Denoiser(network, case.prediction_type)  # pyright: ignore[reportArgumentType]
+    denoiser = Denoiser(network, network_output(config, case.prediction_type))  # pyright: ignore[reportArgumentType]
     return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]  # pyright: ignore[reportReturnType]
 
 

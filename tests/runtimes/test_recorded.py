@@ -260,21 +260,45 @@ def test_older_records_tell_no_machine(picture: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_tasks_that_take_pictures_ask_for_them(bundle: Path, picture: Path) -> None:
-    recorded = read_recorded(picture)
-    changed = msgspec.structs.replace(recorded.settings, task="image-to-image")
-    other = Recorded(picture, changed, recorded.origin, 0)
-    message = "was made by image-to-image, from pictures that its record doesn't hold; give the"
-    with pytest.raises(UsageError, match=message):
-        other.settle(open_bundle(bundle), NO_INPUTS, {})
+def test_what_was_given_is_asked_for_and_compared(bundle: Path, tmp_path: Path) -> None:
+    latents = np.random.default_rng(0).standard_normal((1, 4, 4, 3), np.float32)
+    with Pipeline.open(bundle) as pipe:
+        path = pipe("x", seed=0, latents=latents).save(tmp_path / "x.png")[0]
+        message = "was made from latents, of which its record holds the SHA-256 alone; give the"
+        with pytest.raises(UsageError, match=message):
+            pipe.repeat(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            again = pipe.repeat(path, inputs=Inputs(latents=latents))
+        assert again.save(tmp_path / "y.png")[0].read_bytes() == path.read_bytes()
+        settings = read_recorded(path).settings
+        with pytest.raises(UsageError, match=r"made for values of SHA-256 .* as latents, and none"):
+            pipe.run(settings)
+        with pytest.warns(NotTheSame, match="input_sha256 is .*'latents': "):
+            pipe.repeat(path, inputs=Inputs(latents=latents + 1))
 
 
-def test_noise_that_a_caller_brought_is_taken(bundle: Path, picture: Path) -> None:
-    latents = np.random.default_rng(0).standard_normal((1, 4, 2, 5))
-    with Pipeline.open(bundle, threads=2) as pipe:
-        found = pipe.repeat(picture, inputs=Inputs(latents=latents))
-        plain = pipe.repeat(picture)
-    assert np.abs(found.latents - plain.latents).max() > 0.1
+def test_variations_are_made_again(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
+    with Pipeline.open(bundle) as pipe:
+        plain = pipe("x", seed=0).latents
+        for share, apart in ((0.0, False), (0.5, True)):
+            result = pipe("x", seed=0, variation_seed=5, variation_strength=share)
+            assert (np.abs(result.latents - plain).max() > 0.01) == apart
+            path = result.save(tmp_path / "x.png")[0]
+            assert generate(bundle, tmp_path / "y.png", "--from", str(path)) == 0
+            assert (tmp_path / "y.png").read_bytes() == path.read_bytes()
+            assert capsys.readouterr().err == ""
+
+
+def test_what_the_command_line_cant_give_is_told(
+    bundle: Path, picture: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    record = json.dumps(record_of(picture) | {"input_sha256": {"image": "1", "mask_image": "2"}})
+    path = rewritten(picture, tmp_path / "x.png", record)
+    FakeEngine.made.clear()
+    assert generate(bundle, tmp_path / "y.png", "--from", str(path)) == 2
+    assert "was made from image and mask_image, of which" in capsys.readouterr().err
+    assert FakeEngine.made == []
 
 
 # --- what can't be read
