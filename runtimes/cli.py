@@ -207,7 +207,10 @@ def generate(
         clip_skip=clip_skip,
     )
     if from_picture is None and prompt is None and prompt_embeds is None:
-        raise UsageError("a PROMPT is missing; give one, or a picture to make again with --from.")
+        raise UsageError(
+            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
+            "again."
+        )
     recorded = None if from_picture is None else read_recorded(from_picture)
     opened = open_bundle(bundle)
     if recorded is None:

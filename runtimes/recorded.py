@@ -73,8 +73,11 @@ class Recorded:
                 pictures that aren't given.
             BundleError: the bundle can't make such pictures.
         """
-        missing = [n for n in self.settings.input_sha256 if getattr(inputs, n, None) is None]
-        if missing:
+        given = {name for name, value in vars(inputs).items() if value is not None}
+        taken = {*self.settings.input_sha256}
+        if self.settings.embeddings_sha256 is not None:
+            taken.add("prompt_embeds")
+        if missing := taken - given:
             raise UsageError(
                 f"{self.path} was made from {' and '.join(sorted(missing))}, of which its record "
                 "holds the SHA-256 alone; give the same again."
@@ -84,6 +87,10 @@ class Recorded:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
             asked["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
+        for name in ("prompt", "negative_prompt"):
+            if f"{name}_embeds" in given and name not in changes:
+                # Empty texts in the record: embeddings stood in their place.
+                del asked[name]
         by_itself = settle(bundle, inputs=inputs, **asked)
         more = self._unlike(by_itself)
         return settle(bundle, inputs=inputs, **{**more, **asked}) if more else by_itself

@@ -15,8 +15,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds by stage.
 
     Attributes:
-        tokenize: text to token ids.
-        text_encoder: all prompts, negative ones too.
+        tokenize: text to token ids; 0 where embeddings were given.
+        text_encoder: all prompts, negative ones too; likewise.
         unet: each call of the U-Net; with guidance in two halves, two calls a step.
         sampler: the loop around those calls: scaling, guidance, the sampler's own arithmetic.
         callback: the caller's callback.
@@ -68,8 +68,8 @@ class Stopwatch:
         spent = {stage: sum(laps) for stage, laps in self.laps_ms.items()}
         unet, callback = spent.get("unet", 0.0), spent.get("callback", 0.0)
         return Timings(
-            tokenize=spent["tokenize"],
-            text_encoder=spent["text_encoder"],
+            tokenize=spent.get("tokenize", 0.0),
+            text_encoder=spent.get("text_encoder", 0.0),
             unet=tuple(self.laps_ms["unet"]),
             sampler=spent["loop"] - unet - callback,
             callback=callback,

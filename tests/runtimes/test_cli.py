@@ -112,15 +112,6 @@ def test_saved_embeddings_make_the_picture_again(
     np.testing.assert_array_equal(pixels(output), np.asarray(expected.images[0]))
 
 
-def test_prompts_are_needed_where_no_embeddings_are(
-    fake_bundle: Write, tmp_path: Path, capsys: Capture
-) -> None:
-    assert latedge.main(["generate", str(fake_bundle()), "-o", str(tmp_path / "x.png")]) == 2
-    assert capsys.readouterr().err == (
-        "error: prompt must be text or a list of texts, not NoneType.\n"
-    )
-
-
 def test_existing_pictures_are_replaced(fake_bundle: Write, tmp_path: Path) -> None:
     output = tmp_path / "x.png"
     output.write_bytes(b"old")
@@ -142,7 +133,10 @@ def test_a_prompt_or_a_picture_is_needed(
     fake_bundle: Write, tmp_path: Path, capsys: Capture
 ) -> None:
     assert latedge.main(["generate", str(fake_bundle()), "-o", str(tmp_path / "x.png")]) == 2
-    line = "error: a PROMPT is missing; give one, or a picture to make again with --from.\n"
+    line = (
+        "error: a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to "
+        "make again.\n"
+    )
     assert capsys.readouterr().err == line
 
 

@@ -25,6 +25,7 @@ from runtimes.inputs import Inputs
 from runtimes.manifest import Provenance
 from runtimes.metadata import Origin
 from runtimes.pipeline import Pipeline
+from runtimes.prompts.given import with_embeddings
 from runtimes.recorded import ORIGIN_TITLES, NotTheSame, Recorded, read_recorded
 from runtimes.settings import Settings
 from runtimes.settle import NO_INPUTS
@@ -133,7 +134,7 @@ def test_settings_and_origin_share_no_names() -> None:
         (["--seed", "8"], {"seed": 8}),
         (["--steps", "5"], {"num_inference_steps": 5}),
         (["--sampler", "euler", "--no-karras"], {"sampler": "euler", "karras": False}),
-        (["--guidance-scale", "1"], {"guidance_scale": 1.0}),
+        (["--guidance-scale", "3"], {"guidance_scale": 3.0}),
         (["--negative-prompt", ""], {"negative_prompt": ("",)}),
         (["--height", "32"], {"height": 32}),
         (["a blue square"], {"prompt": ("a blue square",)}),
@@ -276,6 +277,17 @@ def test_what_was_given_is_asked_for_and_compared(bundle: Path, tmp_path: Path) 
             pipe.run(settings)
         with pytest.warns(NotTheSame, match="input_sha256 is .*'latents': "):
             pipe.repeat(path, inputs=Inputs(latents=latents + 1))
+
+
+def test_embeddings_are_asked_for_again(bundle: Path, tmp_path: Path) -> None:
+    with Pipeline.open(bundle) as pipe:
+        embeddings = pipe.encode("a red circle", "blue")
+        path = pipe(prompt_embeds=embeddings, seed=0).save(tmp_path / "x.png")[0]
+        with pytest.raises(UsageError, match="was made from prompt_embeds, of which its record"):
+            pipe.repeat(path)
+        inputs = with_embeddings(NO_INPUTS, embeddings)
+        again = pipe.repeat(path, inputs=inputs)
+    assert again.save(tmp_path / "y.png")[0].read_bytes() == path.read_bytes()
 
 
 def test_variations_are_made_again(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
