@@ -18,8 +18,13 @@ import exporter.export as export_module
 from exporter.components.text_encoder import TextEncoder
 from exporter.errors import VerificationError
 from exporter.export import export
+from exporter.families import Recognised
+from exporter.families.sd1 import SD1
+from exporter.families.sd2 import SD2
+from exporter.families.table import Family
 from exporter.passes import PORTABLE, apply
 from exporter.portable import bind, save
+from exporter.portable_manifest import tasks_of
 from exporter.staged_files import VERIFICATION_NAME
 from exporter.targets.ort import open_lowered
 from exporter.trace import capture
@@ -51,6 +56,42 @@ def test_manifest_says_what_the_source_is(exported: Export) -> None:
     assert manifest.defaults.sampler == "ddim"
     inpaint = open_bundle(exported("tiny-sd15-inpaint")).manifest
     assert (inpaint.family, inpaint.tasks) == ("sd1", ("inpainting",))
+
+
+@pytest.mark.parametrize(
+    ("family", "channels", "components", "tasks"),
+    [
+        (SD1, 4, COMPONENTS, ("text-to-image", "image-to-image", "inpainting")),
+        (SD1, 4, COMPONENTS[:3], ("text-to-image",)),
+        (SD2, 9, COMPONENTS, ("inpainting",)),
+        (SD2, 9, COMPONENTS[:3], ()),
+        (SD2, 5, COMPONENTS, ("depth-to-image",)),
+        (SD1, 5, COMPONENTS, ()),
+    ],
+)
+def test_tasks_hang_on_the_channels_and_on_the_encoder(
+    family: Family, channels: int, components: list[str], tasks: tuple[str, ...]
+) -> None:
+    recognised = Recognised(family, {"unet": {"in_channels": channels}})
+    assert tasks_of(recognised, components) == tasks
+
+
+def test_what_no_bundle_takes_is_told(
+    synthesized: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Path(shutil.copytree(synthesized("tiny-sd2-depth"), tmp_path / "model"))
+    index = json.loads((model / "model_index.json").read_text())
+    index["depth_estimator"] = ["transformers", "DPTForDepthEstimation"]
+    (model / "model_index.json").write_text(json.dumps(index))
+
+    def stop(*_: object) -> None:
+        raise LatedgeError("no room")
+
+    told: list[str] = []
+    monkeypatch.setattr("exporter.export.check_room", stop)  # before the slow work
+    with pytest.raises(LatedgeError, match="no room"):
+        export(model, tmp_path / "b", progress=told.append)
+    assert told == ["depth_estimator is left out: depth maps are given by whoever makes pictures"]
 
 
 def test_weights_are_the_sources_own_under_diffusers_keys(
