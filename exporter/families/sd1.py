@@ -42,7 +42,11 @@ _UNSAID = Unsaid(
 
 SD1 = Family(
     name="sd1",
-    pipelines=("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"),
+    pipelines=(
+        "StableDiffusionPipeline",
+        "StableDiffusionInpaintPipeline",
+        "LatentConsistencyModelPipeline",
+    ),
     components=("text_encoder", "unet", "vae_decoder", "vae_encoder"),
     tokenizers={"text_encoder": "tokenizer"},
     tasks={4: ("text-to-image", "image-to-image", "inpainting"), 9: ("inpainting",)},

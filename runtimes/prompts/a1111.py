@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from runtimes.prompts.fragments import Fragment, joined, refused
+from runtimes.prompts.fragments import Fragment, check_weights, joined, refused
 
 ROUND, SQUARE = 1.1, 1 / 1.1
 
@@ -32,25 +32,32 @@ class _Open:
     """A text so far, and where its open brackets began.
 
     Attributes:
-        parts: (text, weight); None stands for BREAK.
+        texts: of the parts; None stands for BREAK.
+        weights: of each part.
+        round: the part at which each open round bracket began.
+        square: likewise of square ones.
     """
 
-    parts: list[Fragment | None] = field(default_factory=list[Fragment | None])
+    texts: list[str | None] = field(default_factory=list[str | None])
+    weights: list[float] = field(default_factory=list[float])
     round: list[int] = field(default_factory=list[int])
     square: list[int] = field(default_factory=list[int])
 
     def weigh(self, start: int, factor: float) -> None:
         """Multiplies the weights from a place on."""
-        for index, part in enumerate(self.parts[start:], start):
-            if part is not None:
-                self.parts[index] = Fragment(part.text, part.weight * factor)
+        self.weights[start:] = [weight * factor for weight in self.weights[start:]]
+
+    def add(self, text: str | None) -> None:
+        """Adds a text, or BREAK."""
+        self.texts.append(text)
+        self.weights.append(1.0)
 
     def text(self, text: str) -> None:
         """Adds text that may hold BREAKs."""
         for index, part in enumerate(_BREAK.split(text)):
             if index:
-                self.parts.append(None)
-            self.parts.append(Fragment(part))
+                self.add(None)
+            self.add(part)
 
 
 def parse(prompt: str) -> list[list[Fragment]]:
@@ -68,11 +75,13 @@ def parse(prompt: str) -> list[list[Fragment]]:
     for start in found.square:
         found.weigh(start, SQUARE)
     sections: list[list[Fragment]] = [[]]
-    for part in found.parts:
-        if part is None:
+    for text, weight in zip(found.texts, found.weights, strict=True):
+        if text is None:
             sections.append([])
         else:
-            sections[-1].append(part)
+            sections[-1].append(Fragment(text, weight))
+    for section in sections:
+        check_weights(prompt, section)
     return [joined(section, "") for section in sections]
 
 
@@ -80,11 +89,11 @@ def _take(found: _Open, match: re.Match[str], prompt: str) -> None:
     part, weight = match.group(), match.group("weight")
     if part.startswith("\\"):
         # One before anything else is left out, as in the reference.
-        found.parts.append(Fragment(part[1:]))
+        found.add(part[1:])
     elif part == "(":
-        found.round.append(len(found.parts))
+        found.round.append(len(found.texts))
     elif part == "[":
-        found.square.append(len(found.parts))
+        found.square.append(len(found.texts))
     elif weight is not None and found.round:
         found.weigh(found.round.pop(), _number(weight, prompt))
     elif part == ")" and found.round:

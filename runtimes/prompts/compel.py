@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtimes.prompts.fragments import Fragment, joined, refused
+from runtimes.prompts.fragments import Fragment, check_weights, joined, refused
 
 PLUS, MINUS = 1.1, 0.9
 MAX_DEPTH = 50
@@ -89,9 +89,20 @@ def parse(prompt: str) -> Conjunction:
     # As in the reference: a comma is followed by a space.
     reader = _Reader(re.sub(r",(\S)", r", \1", prompt).expandtabs(), prompt)
     found = reader.method()
-    if found is not None:
-        return found
-    return Conjunction((_flat(reader.prompt(0)) or (Fragment(""),),), (1.0,))
+    if found is None:
+        found = Conjunction((_flat(reader.prompt(0)) or (Fragment(""),),), (1.0,))
+    for flat in flats_of(found):
+        check_weights(prompt, flat)
+    return found
+
+
+def flats_of(prompt: Conjunction) -> list[Flat]:
+    """All prompts of a conjunction, those of its blends too."""
+    return [
+        flat
+        for part in prompt.parts
+        for flat in (part.prompts if isinstance(part, Blend) else (part,))
+    ]
 
 
 @dataclass(frozen=True)
@@ -124,8 +135,9 @@ class _Reader:
         """Free text from a place to the end, with weights wherever it has them."""
         nodes: list[_Node] = []
         while (at := self._skip(at)) < len(self.text):
-            found = self._weighted(at) or self._enclosed(at)
-            if found is None:
+            found = self._element(at)
+            if found is None or (self.text[at] not in '("' and isinstance(found[0][0], Fragment)):
+                # A word without a weight goes as far as the next blank.
                 match = _FREE_WORD.match(self.text, at)
                 if match is None:  # a blank that doesn't separate words, such as a form feed
                     raise refused(self.whole, f"it holds {self.text[at]!r}; take it out.")
@@ -174,8 +186,8 @@ class _Reader:
             at += 1
         return (found, at + 1) if self._is(at, ")") else None
 
-    def _weighted(self, at: int) -> _Found | None:
-        """A target and its weight."""
+    def _element(self, at: int) -> _Found | None:
+        """A target with its weight, if it has one. Nothing is read twice: brackets may nest."""
         target = self._target(at)
         if target is None:
             return None
@@ -187,7 +199,7 @@ class _Reader:
         operators = _OPERATOR if self.text[self._skip(at)] in '("' else _SIGNS_ALONE
         operator = operators.match(self.text, end)
         if operator is None:
-            return None
+            return target
         return (_Weighted(_weight(operator.group()), nodes),), operator.end()
 
     def _target(self, at: int) -> _Found | None:
@@ -223,7 +235,7 @@ class _Reader:
         """Words, brackets, quotes, commas and full stops, as far as they go."""
         nodes: list[_Node] = []
         while True:
-            found = self._weighted(at) or self._target(at) or self._stop(at)
+            found = self._element(at) or self._stop(at)
             if found is None:
                 return tuple(nodes), at
             nodes += found[0]

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtimes.errors import UsageError
 from runtimes.prompts.chunks import Chunk, Embeddings, Row, Split, Token, chunk, empty_row
-from runtimes.prompts.compel import Blend, Conjunction, Flat
+from runtimes.prompts.compel import Blend, Conjunction, Flat, flats_of
 from runtimes.prompts.fragments import Fragment
 from runtimes.tokenizer import ClipTokenizer
 
 States = Callable[[Row], Embeddings]
+
+MAX_LOWERED = 64
+"""Fragments of weights below 1, each of which takes a call of the text encoder."""
 
 _LEAST = 1e-5
 """A weight below it counts as this: at 0 the share of the rest would be infinite."""
@@ -122,14 +126,23 @@ def compel_plan(
         tokenizer: the text encoder's.
         split: tokens → chunks.
         window: how many tokens are kept where the rest is cut off; else None.
+
+    Raises:
+        UsageError: too many fragments have weights below 1.
     """
+    lowered = sum(each.weight < 1 for flat in flats_of(prompt) for each in flat)
+    if lowered > MAX_LOWERED:
+        raise UsageError(
+            f"a prompt has {lowered} fragments of weights below 1, and is encoded without each of "
+            f"them; at most {MAX_LOWERED}."
+        )
     planner = _Planner(tokenizer, split, window)
     parts = [
         planner.part(part, weight)
         for part, weight in zip(prompt.parts, prompt.weights, strict=True)
     ]
-    flats = [flat for part in prompt.parts for flat in _flats(part)]
-    dropped = "" if window is None else " ".join(filter(None, map(planner.dropped, flats)))
+    texts = [] if window is None else map(planner.dropped, flats_of(prompt))
+    dropped = " ".join(filter(None, texts))
     return CompelPlan(tuple(parts), empty_row(tokenizer), dropped)
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from runtimes.errors import UsageError
 
+MAX_WEIGHT = 1000.0
+"""Some three is the most that makes pictures; what brackets multiply up to is bounded by this."""
+
 _LONGEST_QUOTE = 200
 
 
@@ -16,6 +19,21 @@ class Fragment:
 
     text: str
     weight: float = 1.0
+
+
+def check_weights(prompt: str, fragments: Iterable[Fragment]) -> None:
+    """Refuses weights that no embeddings stand.
+
+    Raises:
+        UsageError: names the weight.
+    """
+    for fragment in fragments:
+        if not abs(fragment.weight) <= MAX_WEIGHT:
+            raise refused(
+                prompt,
+                f"{quoted(fragment.text)} has the weight {fragment.weight:g}; at most "
+                f"{MAX_WEIGHT:g}.",
+            )
 
 
 def joined(fragments: Iterable[Fragment], between: str) -> list[Fragment]:

@@ -10,7 +10,7 @@ import pytest
 
 from runtimes.errors import UsageError
 from runtimes.prompts.a1111 import parse
-from runtimes.prompts.fragments import Fragment
+from runtimes.prompts.fragments import Fragment, quoted
 from runtimes.prompts.plan import plan
 from tests.runtimes.prompts import web_ui
 from tests.runtimes.prompts.words import Words, close
@@ -94,6 +94,9 @@ def test_break_separates_sections() -> None:
     ("prompt", "reason"),
     [
         ("(word:1.2.3)", "the weight '1.2.3' is not a number; write (text:1.3)."),
+        ("(" * 100 + "x", "'x' has the weight 13780.6; at most 1000."),
+        ("(word:99999)", "'word' has the weight 99999; at most 1000."),
+        ("(word:-" + "9" * 400 + ")", "'word' has the weight -inf; at most 1000."),
         ("(word:.)", "the weight '.' is not a number; write (text:1.3)."),
         ("a [cat:dog:0.5]", "prompt editing, [from:to:when], is not supported by prompt_syntax"),
         ("a [dog:10]", "prompt editing, [from:to:when], is not supported"),
@@ -105,7 +108,7 @@ def test_break_separates_sections() -> None:
 def test_what_cannot_be_followed_is_refused(prompt: str, reason: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse(prompt)
-    assert str(raised.value).startswith(f"prompt {prompt!r}: {reason}")
+    assert str(raised.value).startswith(f"prompt {quoted(prompt)}: {reason}")
 
 
 LONG = ", ".join(f"(a{'b' * (n % 7)}:1.{n % 4}) cat on a mat" for n in range(40))
@@ -147,6 +150,12 @@ def test_tokens_and_embeddings_are_the_web_uis(words: Words, prompt: str) -> Non
     # every value of the reference.
     expected = web_ui.embeddings(chunked, tokenizer, words.text_encoder)
     close(embeddings, expected, tolerance=1e-4)
+
+
+def test_ten_thousand_brackets_are_read() -> None:
+    (section,) = parse("(a" * 60 + ")b" * 60 + "[c" * 4000)
+    assert section[59].weight == pytest.approx(1.1**60 / 1.1**0)
+    assert len(section) > 4000
 
 
 def test_long_example_moves_text_after_a_comma(words: Words) -> None:

@@ -92,6 +92,14 @@ def test_any_signs_are_read_as_compel_reads_them() -> None:
         assert ours(parse(prompt)) == theirs(prompt), prompt
 
 
+@pytest.mark.parametrize("prompt", ["(" * 49 + "a" + ")" * 49, "( " * 49, '"' * 300, "a(" * 20])
+def test_nothing_is_read_twice_at_each_depth(prompt: str) -> None:
+    # compel takes twice as long with each bracket; two to the power of 49 would not end.
+    (part,) = parse(prompt).parts
+    assert not isinstance(part, Blend)
+    assert all(fragment.weight == 1 for fragment in part)
+
+
 @pytest.mark.parametrize(
     ("prompt", "reason"),
     [
@@ -103,6 +111,7 @@ def test_any_signs_are_read_as_compel_reads_them() -> None:
         ('("a", "b").blend(1, -1)', "the weights of .blend() add up to 0; give others."),
         ('("a", "b").and() c', "nothing may follow .and(…), but 'c' does."),
         ("(" * 60 + "a" + ")" * 60, "its brackets nest deeper than 50."),
+        ("(a)99999", "'a' has the weight 99999; at most 1000."),
         ("a \x0c b", "it holds '\\x0c'; take it out."),
     ],
 )
@@ -149,6 +158,15 @@ def test_tokens_and_embeddings_are_compels(words: Words, prompt: str, truncate: 
         both: Any = compel.build_conditioning_tensor(prompt, return_tokenization=True)
         rows = [i for row in found.rows[:-1] for i in row]
         assert rows == both[1].flatten().tolist()
+
+
+def test_too_many_lowered_fragments_are_refused(words: Words) -> None:
+    with pytest.raises(UsageError) as raised:
+        plan("a- b " * 65, words.tokenizer, "compel", "truncate")
+    assert str(raised.value) == (
+        "a prompt has 65 fragments of weights below 1, and is encoded without each of them; at "
+        "most 64."
+    )
 
 
 def test_long_example_ends_chunks_with_sentences(words: Words) -> None:
