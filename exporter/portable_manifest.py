@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from exporter.components.vae import vae_factor
+from exporter.components.autoencoders import vae_factor
+from exporter.components.base import class_name
+from exporter.components.vae import VaeDecoder
 from exporter.families import Recognised
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
 from exporter.prepare import Prepared
@@ -60,8 +62,8 @@ def portable_manifest(
     """
     family, configs = recognised.family, recognised.configs
     scheduler = source.scheduler_config()
-    vae = configs.get("vae", {})
-    factor = vae_factor(vae) if "block_out_channels" in vae else 8
+    vae = VaeDecoder().normalise(configs["vae"]) if "vae" in configs else {}
+    factor = vae_factor(vae) if vae else 8
     size = int(configs["unet"].get("sample_size") or 64) * factor
     files = list_files(folder, hashes)
     return Manifest(
@@ -133,7 +135,7 @@ def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
     )
     recipe = Recipe(
         component=name,
-        class_name=component.classes[0],
+        class_name=class_name(config),
         config=f"{name}/config.json",
         weights=f"{name}/{WEIGHTS_NAME}",
     )

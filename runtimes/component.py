@@ -27,11 +27,13 @@ class Roles:
         required: roles of the inputs that every such graph has.
         optional: roles of inputs that some have.
         output: role of the output that is read where nothing else is said.
+        instead: roles of outputs that some have in its place; see `Component.output`.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     output: str
+    instead: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Component:
         graph = bundle.graph(name)
         inputs = {port.role: port for port in graph.inputs}
         outputs = {port.role: port for port in graph.outputs}
-        _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
+        output = _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
         if graph.engine is None:
             raise BundleError(
                 f"{bundle.path} is portable and can't run yet. Compile it first: "
@@ -85,7 +87,7 @@ class Component:
             )
         engine_class = load_engine_class(graph.engine)
         engine = engine_class(bundle.path, graph, device=device, threads=threads)
-        return cls(name, engine, inputs, outputs[roles.output])
+        return cls(name, engine, inputs, output)
 
     @property
     def batch(self) -> int | None:
@@ -148,15 +150,20 @@ def _check_roles(
     inputs: Mapping[str, Port],
     outputs: Mapping[str, Port],
     roles: Roles,
-) -> None:
+) -> Port:
+    """The output that is read, of a graph that takes and gives what it should."""
     if not set(roles.required) <= set(inputs) <= {*roles.required, *roles.optional}:
         raise BundleError(
             f"{where} takes {', '.join(sorted(inputs))}, where this version of latedge feeds "
             f"{', '.join(sorted(roles.required))}."
         )
-    if roles.output not in outputs:
+    output = next(
+        (outputs[role] for role in (roles.output, *roles.instead) if role in outputs), None
+    )
+    if output is None:
         given = ", ".join(sorted(outputs)) or "nothing"
         raise BundleError(f"{where} gives {given}, and no {roles.output}.")
-    for port in (*inputs.values(), outputs[roles.output]):
+    for port in (*inputs.values(), output):
         if port.dtype == "bfloat16":
             raise BundleError(f"{where}: {port.name} is bfloat16, which NumPy doesn't have.")
+    return output

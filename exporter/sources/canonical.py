@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
-from exporter.components.base import Config
+from exporter.components.base import Config, class_name
 from exporter.families.table import Family
 from exporter.source import Source
 from exporter.sources.folder import MODEL_INDEX, SCHEDULER
@@ -19,7 +19,6 @@ __all__ = ["SCHEDULER", "canonical_texts", "encode"]
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
     "unet": ("diffusers", "UNet2DConditionModel"),
-    "vae": ("diffusers", "AutoencoderKL"),
 }
 _FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
 _ABSENT: Config = {
@@ -53,7 +52,7 @@ def canonical_texts(
         # diffusers asks inpainting models for it.
         "_diffusers_version": version("diffusers"),
         "scheduler": ("diffusers", scheduler.get("_class_name")),
-        **{name: _CLASSES[name] for name in (_FOLDER_OF.get(c, c) for c in components)},
+        **{name: _class_of(source, name) for name in (_FOLDER_OF.get(c, c) for c in components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
         **_ABSENT,
     }
@@ -61,6 +60,11 @@ def canonical_texts(
     for folder, files in tokenizers.items():
         texts |= {f"{folder}/{name}": content for name, content in files.items()}
     return texts
+
+
+def _class_of(source: Source, folder: str) -> tuple[str, str]:
+    """Library and class of a network; autoencoders are of several."""
+    return _CLASSES.get(folder) or ("diffusers", class_name(source.config(folder)))
 
 
 def canonical_scheduler(config: Config) -> Config:
