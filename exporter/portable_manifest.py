@@ -14,7 +14,7 @@ from exporter.families import Recognised
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
 from exporter.prepare import Prepared
 from exporter.source import Source
-from exporter.sources.canonical import SCHEDULER
+from exporter.sources.canonical import LOW_RES_SCHEDULER, SCHEDULER
 from exporter.staged_files import list_files
 from exporter.weights import PRECISIONS
 from runtimes.manifest import (
@@ -72,6 +72,7 @@ def portable_manifest(
         tasks=tasks_of(recognised),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         scheduler=SCHEDULER,
+        low_res_scheduler=LOW_RES_SCHEDULER if LOW_RES_SCHEDULER in files else None,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
         latents=Latents(
             channels=int(vae.get("latent_channels", 4)),

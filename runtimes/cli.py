@@ -14,6 +14,7 @@ import typer
 from runtimes.samplers import sampler_names
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from rich.console import Console
 
     from runtimes.inspection import InspectedComponent, Inspection
@@ -72,18 +73,27 @@ def generate(
             "alone go in tiles."
         ),
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The small picture, for a bundle that upscales.")
+    ] = None,
+    noise_level: Annotated[
+        int | None, typer.Option(help="Noise that upscaling adds to it, 0 to 350; 20 if absent.")
+    ] = None,
 ) -> None:
     """Make pictures from text. Settings that are not given come from the bundle."""
     from runtimes.bundle import open_bundle
+    from runtimes.inputs import Inputs
     from runtimes.pipeline import Pipeline
     from runtimes.result import picture_paths
     from runtimes.settle import settle
 
     opened = open_bundle(bundle)
+    inputs = Inputs(image=None if image is None else _picture(image))
     settings = settle(
         opened,
         prompt,
         negative_prompt,
+        inputs=inputs,
         num_inference_steps=steps,
         guidance_scale=guidance_scale,
         seed=seed,
@@ -93,13 +103,27 @@ def generate(
         width=width,
         num_images_per_prompt=num_images,
         vae_tile=vae_tile,
+        noise_level=noise_level,
     )
     picture_paths(output, settings.count)
     # What was asked is known to be right: now the slow part.
     with _progress() as tell, Pipeline.open(opened, device=device, threads=threads) as pipe:
-        result = pipe.run(settings, callback=tell)
+        result = pipe.run(settings, inputs, callback=tell)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
+
+
+def _picture(path: Path) -> Image:
+    from PIL import Image
+
+    from runtimes.errors import UsageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except OSError as e:
+        raise UsageError(f"{path} can't be read as a picture: {e}.") from e
 
 
 @contextmanager

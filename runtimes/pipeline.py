@@ -16,7 +16,7 @@ from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
-from runtimes.inputs import Inputs
+from runtimes.inputs import Inputs, Pictures
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.parts import Parts
@@ -121,6 +121,8 @@ class Pipeline:
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
         vae_tile: int | None = None,
+        image: Pictures | None = None,
+        noise_level: int | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -143,6 +145,9 @@ class Pipeline:
             callback: called after each step; returning False cancels.
             vae_tile: pixels of the tiles' side in which the VAE works; None for whole pictures up
                 to 512×512 or the bundle's own size, and tiles above.
+            image: the small picture of an upscaler: Pillow images of mode RGB or L, one for all
+                prompts or one each.
+            noise_level: how much noise an upscaler adds to it, 0 to 350; 20 if None.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -153,7 +158,7 @@ class Pipeline:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
         check_output_type(output_type)
-        inputs = Inputs(latents=latents)
+        inputs = Inputs(latents=latents, image=image)
         settings = settle(
             self.bundle,
             prompt,
@@ -168,6 +173,7 @@ class Pipeline:
             width=width,
             num_images_per_prompt=num_images_per_prompt,
             vae_tile=vae_tile,
+            noise_level=noise_level,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 

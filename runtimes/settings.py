@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         num_images_per_prompt: pictures of each prompt.
         task: a name of `runtimes.tasks.TASKS`.
         vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
+        noise_level: training timestep of the noise that upscaling adds to its picture.
     """
 
     prompt: tuple[str, ...]
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     num_images_per_prompt: int
     task: str = "text-to-image"
     vae_tile: int | None = None
+    noise_level: int | None = None
 
     @property
     def guided(self) -> bool:

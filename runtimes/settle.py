@@ -24,6 +24,7 @@ from runtimes.samplers.options import resolve
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, load_task
+from runtimes.tasks.upscaling import check_noise_level, pictures, upscaled_size
 from runtimes.vae import check_vae_tile
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ def settle(
     width: int | None = None,
     num_images_per_prompt: int = 1,
     vae_tile: int | None = None,
+    noise_level: int | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -59,7 +61,7 @@ def settle(
         BundleError: the bundle can't make pictures from text at all.
     """
     check_able(bundle)
-    task = pick_task(inputs)
+    task = pick_task(inputs, bundle.manifest.tasks)
     check_task(bundle, task)
     defaults, config = bundle.manifest.defaults, bundle.scheduler_config
     prompts = check_prompts(prompt)
@@ -70,6 +72,7 @@ def settle(
         NoiseSchedule.from_config(config), steps
     )
     _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
+    own = _own_size(bundle, task, inputs)
     settings = Settings(
         prompt=prompts,
         negative_prompt=check_negative_prompts(negative_prompt, len(prompts)),
@@ -78,13 +81,14 @@ def settle(
         seed=check_seed(seed),
         sampler=name,
         karras=_uses_karras(name, config, karras),
-        height=_side(bundle, "height", height),
-        width=_side(bundle, "width", width),
+        height=_side(bundle, "height", height, default=own[0]),
+        width=_side(bundle, "width", width, default=own[1]),
         num_images_per_prompt=check_count(
             "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
         ),
         task=task,
         vae_tile=check_vae_tile(bundle, vae_tile),
+        noise_level=check_noise_level(task, noise_level),
     )
     load_task(task).check(bundle, settings, inputs)
     return settings
@@ -108,9 +112,22 @@ def check_able(bundle: Bundle) -> None:
         raise BundleError(f"{bundle.path} has no tokenizer for its text encoder. Export it again.")
 
 
-def pick_task(inputs: Inputs) -> str:
-    """The task that a call's inputs ask for."""
-    del inputs
+def pick_task(inputs: Inputs, tasks: Sequence[str]) -> str:
+    """The task that a call's inputs ask for.
+
+    Args:
+        inputs: of the call.
+        tasks: what the bundle is made for.
+
+    Raises:
+        UsageError: an image is given, and no task of the bundle takes one.
+    """
+    if tasks == ("upscaling",):
+        return "upscaling"
+    if inputs.image is not None:
+        raise UsageError(
+            f"an image was given, but this bundle is made for {', '.join(tasks)}; leave it out."
+        )
     return "text-to-image"
 
 
@@ -137,10 +154,20 @@ def _uses_karras(sampler: str, config: Mapping[str, object], asked: bool | None)
     return bool(options.get("use_karras_sigmas"))
 
 
-def _side(bundle: Bundle, name: Literal["height", "width"], given: int | None) -> int:
-    manifest, built = bundle.manifest, built_side(bundle, name)
-    default = getattr(manifest.defaults, name) if built is None else built
-    return check_side(name, _given(given, default), manifest.latents.vae_factor, built)
+def _own_size(bundle: Bundle, task: str, inputs: Inputs) -> tuple[int, int]:
+    """Height and width where none are given: what the picture becomes, or the model's own."""
+    manifest = bundle.manifest
+    if task == "upscaling":
+        return upscaled_size(pictures(inputs.image)[0], manifest.latents.vae_factor)
+    return manifest.defaults.height, manifest.defaults.width
+
+
+def _side(
+    bundle: Bundle, name: Literal["height", "width"], given: int | None, *, default: int
+) -> int:
+    built = built_side(bundle, name)
+    default = default if built is None else built
+    return check_side(name, _given(given, default), bundle.manifest.latents.vae_factor, built)
 
 
 def _check_timesteps(unet: Graph, sampler: str, timesteps: Sequence[float]) -> None:

@@ -12,9 +12,9 @@ from importlib.metadata import version
 from exporter.components.base import Config, class_name
 from exporter.families.table import Family
 from exporter.source import Source
-from exporter.sources.folder import MODEL_INDEX, SCHEDULER
+from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
 
-__all__ = ["SCHEDULER", "canonical_texts", "encode"]
+__all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
@@ -56,7 +56,12 @@ def canonical_texts(
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
         **_ABSENT,
     }
-    texts = {MODEL_INDEX: encode(index), SCHEDULER: encode(scheduler)}
+    texts = {SCHEDULER: encode(scheduler)}
+    low_res = source.low_res_scheduler_config()
+    if low_res is not None:
+        index["low_res_scheduler"] = ("diffusers", low_res.get("_class_name"))
+        texts[LOW_RES_SCHEDULER] = encode(canonical_scheduler(low_res))
+    texts[MODEL_INDEX] = encode(index)
     for folder, files in tokenizers.items():
         texts |= {f"{folder}/{name}": content for name, content in files.items()}
     return texts

@@ -11,6 +11,7 @@ __all__ = ["TASKS", "Call", "Start", "Task", "load_task"]
 
 TASKS: dict[str, str] = {
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
+    "upscaling": "runtimes.tasks.upscaling:Upscaling",
 }
 """Task, as manifests name it → class."""
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from runtimes.bundle import read_json
 from runtimes.engine import ENGINES
@@ -316,6 +317,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "num_images_per_prompt": 1,
         "task": "text-to-image",
         "vae_tile": None,
+        "noise_level": None,
     }
 
 
@@ -371,6 +373,11 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"num_images_per_prompt": 0}, "num_images_per_prompt must be a whole number from 1"),
         ({"height": 33}, "height 33 is not a multiple of 8, the VAE's factor; nearest are 32"),
         ({"width": 0}, "width must be from 8 to 8192 pixels, not 0."),
+        (
+            {"noise_level": 20},
+            "noise_level 20 says how much noise upscaling adds .* text-to-image;",
+        ),
+        ({"image": Image.new("RGB", (8, 8))}, "an image was given, but .* made for text-to-image;"),
         ({"vae_tile": 64}, "vae_tile must be a whole number of pixels from 128 to 8192, not 64;"),
         ({"vae_tile": 8200}, "from 128 to 8192, not 8200; leave it out for the automatic size."),
         ({"vae_tile": 256.5}, "from 128 to 8192, not 256.5;"),

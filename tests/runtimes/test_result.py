@@ -63,6 +63,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "num_images_per_prompt": 1,
         "task": "text-to-image",
         "vae_tile": None,
+        "noise_level": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",
