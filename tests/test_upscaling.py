@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from diffusers import (
 from numpy.typing import NDArray
 from PIL import Image
 
+import latedge
 from benchmarks.shapes.generator import draw, scene
 from exporter.compile import compile
 from runtimes.bundle import open_bundle
@@ -109,6 +111,18 @@ def test_noise_level_and_picture_play_a_part(bundle: Path) -> None:
     for other in ({"image": small(1)}, {"image": small(0), "noise_level": 200}):
         found, _ = drawn(bundle, **given, **other)
         assert np.abs(plain - found).max() > 0.01
+
+
+def test_command_line_upscales(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small(0).save(tmp_path / "small.png")
+    command = ["generate", str(bundle), "x", "-o", str(tmp_path / "x.png"), "--steps", "1"]
+    command += ["--image", str(tmp_path / "small.png"), "--noise-level", "50", "--json"]
+    assert latedge.main(command) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["noise_level"] == 50
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.size == (80, 64)
 
 
 def test_manifest_of_an_upscaler(bundle: Path) -> None:
