@@ -100,14 +100,14 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     pipeline_class = getattr(diffusers, MODELS[name].pipeline)
     pipe = pipeline_class.from_pretrained(make(name), dtype=torch.float32, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
-    pictures: dict[str, Any] = {}
-    if "inpaint" in name:
+    pictures: dict[str, Any] = {"height": 64, "width": 64}
+    if "upscaler" in name:
+        pictures = {"image": torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)}
+    elif "inpaint" in name:
         picture = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
-        pictures = {"image": picture, "mask_image": (picture[:, :1] > 0.1).float()}
+        pictures |= {"image": picture, "mask_image": (picture[:, :1] > 0.1).float()}
     image = pipe(
         "a red circle",
-        height=64,
-        width=64,
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
@@ -117,7 +117,7 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     assert np.isfinite(image).all()
     assert image.std() > 0.05
     assert type(pipe.scheduler).__name__ == MODELS[name].scheduler[0]
-    assert pipe.vae_scale_factor == 8
+    assert pipe.vae_scale_factor == (4 if "upscaler" in name else 8)
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,12 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     found = statistics(unet)
     latents = torch.randn(1, unet.config.in_channels, 16, 16, generator=generator)
 
-    def predict(timestep: int, prompt: int) -> torch.Tensor:
-        return unet(latents, torch.tensor([timestep]), embeds[prompt : prompt + 1]).sample
+    classes = unet.config.num_class_embeds
+
+    def predict(timestep: int, prompt: int, label: int = 20) -> torch.Tensor:
+        labels = None if classes is None else torch.tensor([label])
+        context = embeds[prompt : prompt + 1]
+        return unet(latents, torch.tensor([timestep]), context, class_labels=labels).sample
 
     noise = predict(801, 0)
     assert_sane(found, least=200)
@@ -223,6 +227,8 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     # The picture must depend on prompt and timestep, or a wrong one would not be noticed.
     assert (noise - predict(801, 1)).std() > 0.1
     assert (noise - predict(1, 0)).std() > 0.1
+    if classes is not None:
+        assert (noise - predict(801, 0, label=200)).std() > 0.1
 
 
 @torch.no_grad()
