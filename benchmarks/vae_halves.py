@@ -26,7 +26,8 @@ class Vae:
     """A loaded VAE.
 
     Attributes:
-        encode: a picture [n, 3, H, W] in [-1, 1] → the mean of its latents [n, c, h, w].
+        encode: a picture [n, 3, H, W] in [-1, 1] → its latents [n, c, h, w], the mean of a
+            distribution.
         decode: latents [n, c, h, w], not scaled → a picture [n, 3, H, W].
         factor: pixels per latent cell, in each direction.
         size: height and width in pixels that it was built for, or None where it takes any.
@@ -68,8 +69,9 @@ def _bundle_vae(bundle: Bundle) -> Generator[Vae]:
             engines.append(_load(bundle.path, graph))
             opened.callback(engines[-1].close)
         encoder, decoder = engines
+        role = graphs[0].outputs[0].role
         yield Vae(
-            encode=lambda picture: _mean(_run(encoder, picture)),
+            encode=lambda picture: latents_of(role, _run(encoder, picture)),
             decode=lambda latents: _run(decoder, latents),
             factor=bundle.manifest.latents.vae_factor,
             size=_built_size(graphs[0]),
@@ -100,7 +102,7 @@ def _built_size(graph: Graph) -> tuple[int, int] | None:
 
 @contextmanager
 def _torch_vae(path: Path) -> Generator[Vae]:
-    from exporter.components.vae import vae_factor
+    from exporter.components.autoencoders import vae_factor
     from exporter.prepare import prepare
     from exporter.reference import recording
     from exporter.source import open_source
@@ -112,7 +114,7 @@ def _torch_vae(path: Path) -> Generator[Vae]:
         recording(decoder.component, decoder.config, decoder.weights, []) as decode,
     ):
         yield Vae(
-            encode=lambda picture: _mean(encode({"sample": picture})["latent_parameters"]),
+            encode=lambda picture: latents_of(*next(iter(encode({"sample": picture}).items()))),
             decode=lambda latents: decode({"latent_sample": latents})["sample"],
             factor=vae_factor(encoder.config),
             size=None,
@@ -120,6 +122,11 @@ def _torch_vae(path: Path) -> Generator[Vae]:
         )
 
 
-def _mean(parameters: Floats) -> Floats:
-    """The first half of the channels; the second is the log variance."""
-    return parameters[:, : parameters.shape[1] // 2]
+def latents_of(role: str, encoded: Floats) -> Floats:
+    """What an encoder gives as latents: of a distribution the mean, the first half of the channels.
+
+    Args:
+        role: of the encoder's output, "latent_parameters" or "latents".
+        encoded: that output.
+    """
+    return encoded[:, : encoded.shape[1] // 2] if role == "latent_parameters" else encoded

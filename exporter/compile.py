@@ -209,6 +209,8 @@ def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
 def _copy_texts(bundle: Bundle, folder: Path) -> None:
     manifest = bundle.manifest
     texts = {"model_index.json", manifest.scheduler}
+    if manifest.low_res_scheduler is not None:
+        texts.add(manifest.low_res_scheduler)
     for tokenizer in manifest.tokenizers.values():
         texts |= {name for name in manifest.files if name.startswith(f"{tokenizer}/")}
     for name in sorted(texts & manifest.files.keys()):

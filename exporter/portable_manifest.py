@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from exporter.components.vae import vae_factor
+from exporter.components.autoencoders import vae_factor
+from exporter.components.base import class_name
+from exporter.components.vae import VaeDecoder
 from exporter.families import Recognised
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
 from exporter.prepare import Prepared
 from exporter.source import Source
-from exporter.sources.canonical import SCHEDULER
+from exporter.sources.canonical import LOW_RES_SCHEDULER, SCHEDULER
 from exporter.staged_files import list_files
 from exporter.weights import PRECISIONS
 from runtimes.manifest import (
@@ -60,8 +62,8 @@ def portable_manifest(
     """
     family, configs = recognised.family, recognised.configs
     scheduler = source.scheduler_config()
-    vae = configs.get("vae", {})
-    factor = vae_factor(vae) if "block_out_channels" in vae else 8
+    vae = VaeDecoder().normalise(configs["vae"]) if "vae" in configs else {}
+    factor = vae_factor(vae) if vae else 8
     size = int(configs["unet"].get("sample_size") or 64) * factor
     files = list_files(folder, hashes)
     return Manifest(
@@ -70,6 +72,7 @@ def portable_manifest(
         tasks=tasks_of(recognised, prepared),
         prediction_type=str(scheduler.get("prediction_type", "epsilon")),
         scheduler=SCHEDULER,
+        low_res_scheduler=LOW_RES_SCHEDULER if LOW_RES_SCHEDULER in files else None,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
         latents=Latents(
             channels=int(vae.get("latent_channels", 4)),
@@ -140,7 +143,7 @@ def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
     )
     recipe = Recipe(
         component=name,
-        class_name=component.classes[0],
+        class_name=class_name(config),
         config=f"{name}/config.json",
         weights=f"{name}/{WEIGHTS_NAME}",
     )

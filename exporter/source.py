@@ -75,6 +75,14 @@ class Source(Protocol):
         """
         ...
 
+    def low_res_scheduler_config(self) -> Config | None:
+        """That of the noise which an upscaler adds to its picture; None for other models.
+
+        Raises:
+            SourceError: it can't be read.
+        """
+        ...
+
     def tensors(self, folder: str) -> Mapping[str, Tensor]:
         """The weights of a network by Diffusers key, older or newer.
 

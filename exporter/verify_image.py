@@ -20,7 +20,10 @@ import msgspec
 import numpy as np
 import torch
 import transformers
-from diffusers import DDIMScheduler
+from diffusers import (
+    DDIMScheduler,
+    VQModel,  # pyright: ignore[reportPrivateImportUsage]
+)
 from numpy.typing import NDArray
 
 from exporter.components.base import Config
@@ -286,9 +289,11 @@ def _reference_pipeline(folder: Path, manifest: Manifest, prepared: Mapping[str,
         for name, item in prepared.items()
         if name in _NETWORKS
     }
-    vae = networks["vae_decoder"]
+    vae: Any = networks["vae_decoder"]
     # A bundle's decoder has no weights for these; diffusers takes a device from the first it meets.
     vae.encoder = vae.quant_conv = torch.nn.Identity()
+    if vae.config["_class_name"] == VQModel.__name__:
+        vae.decode = _without_generator(vae.decode)
     with _without_warnings():
         from diffusers import StableDiffusionPipeline
     scheduler: Any = DDIMScheduler.from_config(dict(read_json(folder / manifest.scheduler)))
@@ -306,6 +311,16 @@ def _reference_pipeline(folder: Path, manifest: Manifest, prepared: Mapping[str,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _without_generator(decode: Any) -> Any:
+    """Takes the generator that diffusers' pipeline hands its VAE, which `VQModel` doesn't."""
+
+    def call(latents: torch.Tensor, *, return_dict: bool = True, generator: object = None) -> Any:
+        del generator
+        return decode(latents, return_dict=return_dict)
+
+    return call
 
 
 @contextmanager

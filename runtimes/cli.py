@@ -160,6 +160,10 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE", help="Saved prompt embeddings, in place of the prompts."),
     ] = None,
+    noise_level: Annotated[
+        int | None,
+        typer.Option(help="Noise that upscaling adds to --image, 0 to 350; 20 if absent."),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
@@ -205,6 +209,7 @@ def generate(
         prompt_syntax=prompt_syntax,
         long_prompts=long_prompts,
         clip_skip=clip_skip,
+        noise_level=noise_level,
     )
     if from_picture is None and prompt is None and prompt_embeds is None:
         raise UsageError(

@@ -27,11 +27,18 @@ class Roles:
         required: roles of the inputs that every such graph has.
         optional: roles of inputs that some have.
         output: role of the output that is read where nothing else is said.
+        instead: roles of outputs that some have in its place; see `Component.output`.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
     output: str
+    instead: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Roles of outputs; the first that a graph has is read."""
+        return (self.output, *self.instead)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,8 @@ class Component:
         engine_class = load_engine_class(str(graph.engine))
         engine = engine_class(bundle.path, graph, device=device, threads=threads)
         inputs = {port.role: port for port in graph.inputs}
-        output = next(port for port in graph.outputs if port.role == roles.output)
+        outputs = {port.role: port for port in graph.outputs}
+        output = next(outputs[role] for role in roles.read if role in outputs)
         return cls(name, engine, inputs, output)
 
     @property
@@ -167,9 +175,10 @@ def _check_roles(
             f"{where} takes {', '.join(sorted(inputs))}, where this version of latedge feeds "
             f"{', '.join(sorted(roles.required))}."
         )
-    if roles.output not in outputs:
+    read = [outputs[role] for role in roles.read if role in outputs]
+    if not read:
         given = ", ".join(sorted(outputs)) or "nothing"
         raise BundleError(f"{where} gives {given}, and no {roles.output}.")
-    for port in (*inputs.values(), outputs[roles.output]):
+    for port in (*inputs.values(), *read):
         if port.dtype == "bfloat16":
             raise BundleError(f"{where}: {port.name} is bfloat16, which NumPy doesn't have.")

@@ -17,7 +17,7 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
@@ -156,6 +156,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         provenance: where it comes from.
         target: the target that compiled it, or None for a portable bundle.
         requires: features that a reader must know.
+        low_res_scheduler: path of the scheduler_config.json of the noise that an upscaler adds to
+            its picture; None for other models.
     """
 
     schema: str
@@ -171,6 +173,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provenance: Provenance
     target: str | None = None
     requires: tuple[str, ...] = ()
+    low_res_scheduler: str | None = None
 
 
 class _Version(msgspec.Struct):
@@ -244,6 +247,8 @@ def _check_paths(path: Path, manifest: Manifest) -> None:
 
 def _paths(manifest: Manifest) -> list[tuple[str, str]]:
     found = [("scheduler", manifest.scheduler)]
+    if manifest.low_res_scheduler is not None:
+        found.append(("low_res_scheduler", manifest.low_res_scheduler))
     found += [(f"tokenizers.{name}", folder) for name, folder in manifest.tokenizers.items()]
     found += [(f"files.{name}", name) for name in manifest.files]
     for name, component in manifest.components.items():

@@ -31,7 +31,7 @@ ROLES: dict[str, Roles] = {
         "out_sample",
     ),
     "vae_decoder": Roles(("latent_sample",), (), "sample"),
-    "vae_encoder": Roles(("sample",), (), "latent_parameters"),
+    "vae_encoder": Roles(("sample",), (), "latent_parameters", ("latents",)),
 }
 """Component → roles."""
 

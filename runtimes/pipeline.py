@@ -174,6 +174,7 @@ class Pipeline:
         clip_skip: int | None = None,
         prompt_embeds: PromptEmbeddings | Floats | Path | str | None = None,
         negative_prompt_embeds: Floats | None = None,
+        noise_level: int | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -233,6 +234,7 @@ class Pipeline:
             prompt_embeds: in place of `prompt`, what `encode` gave, or saved: a file's path. Or an
                 array [prompts, tokens, width].
             negative_prompt_embeds: in place of `negative_prompt`, an array of the same shape.
+            noise_level: how much noise an upscaler adds to its image, 0 to 350; 20 if None.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -273,6 +275,7 @@ class Pipeline:
             long_prompts=long_prompts,
             clip_skip=clip_skip,
             tokenizer=self._parts.tokenizers["text_encoder"],
+            noise_level=noise_level,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 

@@ -39,20 +39,23 @@ def check_sizes(pictures: Sequence[Read], height: int, width: int) -> None:
             )
 
 
-def to_sample(picture: Read, height: int, width: int) -> Floats:
-    """A picture as the VAE encoder takes it.
+def to_sample(
+    picture: Read, height: int, width: int, resample: Image.Resampling = LANCZOS
+) -> Floats:
+    """A picture as networks take it.
 
     Args:
-        picture: Pillow's of mode RGB, resized by Lanczos' filter where it has another size; or
-            float32 in [0, 1], [height, width, 3].
+        picture: Pillow's of mode RGB, resized where it has another size; or float32 in [0, 1],
+            [height, width, 3].
         height: in pixels.
         width: in pixels.
+        resample: the filter by which it is resized.
 
     Returns:
         float32 in [-1, 1], [3, height, width].
     """
     if isinstance(picture, Image.Image):
-        picture = picture.resize((width, height), LANCZOS)
+        picture = picture.resize((width, height), resample)
     return np.float32(2) * _unit(picture).transpose(2, 0, 1) - np.float32(1)
 
 

@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         clip_skip: layers of the text encoder that are left out, as diffusers counts them.
         embeddings_sha256: of the prompt embeddings that were given in place of texts, hex; None
             where there were none.
+        noise_level: training timestep of the noise that upscaling adds to its picture.
     """
 
     prompt: tuple[str, ...]
@@ -70,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     long_prompts: str = "truncate"
     clip_skip: int = 0
     embeddings_sha256: str | None = None
+    noise_level: int | None = None
 
     @property
     def guided(self) -> bool:

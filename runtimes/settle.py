@@ -33,6 +33,7 @@ from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
 from runtimes.tasks.from_picture import check_entry
+from runtimes.tasks.upscaling import check_noise_level, upscaled_size
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.vae import check_vae_tile
 
@@ -72,6 +73,7 @@ def settle(
     long_prompts: str | None = None,
     clip_skip: int | None = None,
     tokenizer: ClipTokenizer | None = None,
+    noise_level: int | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -120,6 +122,8 @@ def settle(
     each = len(images) if images and len(prompts) == 1 and texts_alone else 1
     # What is painted of a cropped picture has the model's own size, not the picture's.
     sized_by = images if options.padding_mask_crop is None else ()
+    factor = bundle.manifest.latents.vae_factor
+    own = upscaled_size(images[0], factor) if task == "upscaling" else None
     settings = Settings(
         prompt=prompts * each,
         negative_prompt=negatives * each,
@@ -128,8 +132,8 @@ def settle(
         seed=check_seed(seed),
         sampler=name,
         karras=_uses_karras(name, config, karras),
-        height=_side(bundle, "height", height, sized_by),
-        width=_side(bundle, "width", width, sized_by),
+        height=_side(bundle, "height", height, sized_by, own),
+        width=_side(bundle, "width", width, sized_by, own),
         num_images_per_prompt=check_count(
             "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
         ),
@@ -150,6 +154,7 @@ def settle(
         long_prompts=check_long_prompts(long_prompts, syntax),
         clip_skip=check_clip_skip(bundle, clip_skip),
         embeddings_sha256=embeddings_sha256(inputs),
+        noise_level=check_noise_level(task, noise_level),
     )
     if settings.strength is not None:
         check_entry(made, levels, settings)
@@ -224,15 +229,21 @@ def _uses_karras(sampler: str, config: Mapping[str, object], asked: bool | None)
 
 
 def _side(
-    bundle: Bundle, name: Literal["height", "width"], given: int | None, pictures: Sequence[Read]
+    bundle: Bundle,
+    name: Literal["height", "width"],
+    given: int | None,
+    pictures: Sequence[Read],
+    own: tuple[int, int] | None,
 ) -> int:
-    """What was asked, or what the graphs were built for, or the picture's, or the model's own."""
+    """What was asked, or the graphs were built for, or the picture's or the model's own."""
     manifest, built = bundle.manifest, built_side(bundle, name)
-    factor = manifest.latents.vae_factor
+    factor, axis = manifest.latents.vae_factor, ("height", "width").index(name)
     if built is not None:
         default = built
+    elif own is not None:
+        default = own[axis]
     elif pictures:
-        default = floored(size_of(pictures[0])[name == "width"], factor)
+        default = floored(size_of(pictures[0])[axis], factor)
     else:
         default = getattr(manifest.defaults, name)
     return check_side(name, _given(given, default), factor, built)

@@ -24,8 +24,9 @@ AT_ONCE = 512 * 512
 """Pixels that a half of the VAE gets in one call, if that makes a picture: its activations are the
 largest of all, and memory shall not grow with the number of pictures."""
 
-TILE = 384
-"""Pixels of a tile's side where none is asked for."""
+TILE = 512
+"""Pixels of a tile's side where none is asked for: large pictures take no more memory than those
+that go through whole."""
 
 LEAST_CELLS = 16
 """Of a tile's side. Smaller ones see too little of the picture: at 8 cells, tiles of the shapes

@@ -18,6 +18,8 @@ LOGVAR_MIN, LOGVAR_MAX = np.float32(-30), np.float32(20)
 def encode(call: Call, pixels: Floats) -> Floats:
     """Latents of pictures, in the U-Net's scale.
 
+    TAESD and VQ encoders give latents; AutoencoderKL's a distribution of them.
+
     Args:
         call: whose VAE encoder and generator are used; one draw for all pictures.
         pixels: [n, 3, height, width] in [-1, 1].
@@ -30,9 +32,10 @@ def encode(call: Call, pixels: Floats) -> Floats:
     """
     with call.parts.use("vae_encoder", call.watch) as encoder, call.watch.lap("vae_encoder"):
         tile = tile_of(call.bundle, "vae_encoder", call.settings)
-        parameters = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
+        found = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
+        certain = encoder.output.role == "latents"
     scale = np.float32(call.bundle.manifest.latents.scaling_factor)
-    return scale * drawn(parameters, call.generator)
+    return scale * (found if certain else drawn(found, call.generator))
 
 
 def drawn(parameters: Floats, generator: Generator) -> Floats:

@@ -94,6 +94,23 @@ def tiny_sd15_inpaint(synthesized: Synthesize) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_taesd(once: Once) -> Path:
+    """The folder of an `AutoencoderTiny` alone, few and narrow layers with random weights."""
+    from tests.autoencoder_folders import write_taesd
+
+    return once("tiny-taesd", write_taesd)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd15_vq(once: Once, tiny_sd15: Path) -> Path:
+    """A Diffusers folder with the parts of SD 1.5 and a `VQModel` as VAE."""
+    from tests.autoencoder_folders import with_vae, write_vq
+
+    vae = once("tiny-vq", write_vq)
+    return once("tiny-sd15-vq", lambda folder: with_vae(tiny_sd15, vae, folder))
+
+
+@pytest.fixture(scope="session")
 def shapes_model() -> Path:
     """The trained model that ships: 64×64 pictures of one or two objects."""
     return REPOSITORY / "benchmarks" / "shapes" / "model"

@@ -120,23 +120,29 @@ def _write_tables(folder: Path, model: Model) -> None:
     """Writes model_index.json, the scheduler and the tokenizers."""
     import diffusers
 
-    scheduler_class, scheduler_config = model.scheduler
-    (folder / "scheduler").mkdir()
-    # The fields of the public models' files alone: another class that is made from it has its own
-    # defaults, where diffusers' `save_config` would write this one's.
-    scheduler = {
-        "_class_name": scheduler_class,
-        "_diffusers_version": diffusers.__version__,
-        **scheduler_config,
-    }
-    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    schedulers = {"scheduler": model.scheduler}
+    if model.low_res_scheduler is not None:
+        schedulers["low_res_scheduler"] = model.low_res_scheduler
+    for name, (scheduler_class, scheduler_config) in schedulers.items():
+        (folder / name).mkdir()
+        # The fields of the public models' files alone: another class that is made from it has its
+        # own defaults, where diffusers' `save_config` would write this one's.
+        scheduler = {
+            "_class_name": scheduler_class,
+            "_diffusers_version": diffusers.__version__,
+            **scheduler_config,
+        }
+        _write_json(folder / name / "scheduler_config.json", scheduler)
     for name, tokenizer in model.tokenizers.items():
         (folder / name).mkdir()
         write_tokenizer(folder / name, tokenizer.size, tokenizer.pad_token)
     index = {
         "_class_name": model.pipeline,
         "_diffusers_version": diffusers.__version__,
-        "scheduler": ("diffusers", scheduler_class),
+        **{
+            name: ("diffusers", scheduler_class)
+            for name, (scheduler_class, _) in schedulers.items()
+        },
         **{name: (network.library, network.class_name) for name, network in model.networks.items()},
         **{name: ("transformers", "CLIPTokenizer") for name in model.tokenizers},
         **model.others,

@@ -71,6 +71,7 @@ LAWS: Sequence[tuple[str, tuple[Law, ...]]] = (
     (r"\.bias$", (_value(0, 0.05),)),
     (r"token_embedding\.weight$", (_value(0, 0.7),)),
     (r"position_embedding\.weight$", (_value(0, 0.3),)),
+    (r"class_embedding\.weight$", (_value(0, 0.7),)),
     (r"(to_q|to_k|q_proj|k_proj)\.weight$", (_weight(1.5),)),
     (r"(conv2|to_out\.0|net\.2|proj_out|out_proj|fc2)\.weight$", (_weight(0.7),)),
     (r"time_embedding\.linear_1\.weight$", (_weight(math.sqrt(2)),)),

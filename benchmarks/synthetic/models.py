@@ -8,7 +8,7 @@ with weights of a new kind may want a line in `laws.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Config = Mapping[str, object]
 
@@ -52,6 +52,7 @@ class Model:
         tokenizers: folder → tokenizer.
         scheduler: class name and config.
         others: further entries of model_index.json.
+        low_res_scheduler: that of an upscaler's picture, class name and config; None for others.
     """
 
     title: str
@@ -60,6 +61,7 @@ class Model:
     tokenizers: Mapping[str, Tokenizer]
     scheduler: tuple[str, Config]
     others: Config
+    low_res_scheduler: tuple[str, Config] | None = None
 
 
 END_OF_TEXT = "<|endoftext|>"
@@ -152,6 +154,34 @@ _TINY_SD21: Config = {
 }
 
 
+_SD_X4_UNET: Config = {
+    "sample_size": 128,
+    "in_channels": 7,
+    "block_out_channels": (256, 512, 512, 1024),
+    "down_block_types": (
+        "DownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+    ),
+    "up_block_types": (
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+        "UpBlock2D",
+    ),
+    "attention_head_dim": 8,
+    "only_cross_attention": (True, True, True, False),
+    "cross_attention_dim": 1024,
+    "num_class_embeds": 1000,
+    "use_linear_projection": True,
+}
+_LOW_RES = (
+    "DDPMScheduler",
+    {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear"},
+)
+
+
 def _vae(sample_size: int, channels: tuple[int, ...], layers_per_block: int) -> Config:
     return {
         "sample_size": sample_size,
@@ -199,6 +229,12 @@ def _stable_diffusion(
     )
 
 
+_UPSCALER_OTHERS: Config = {
+    "feature_extractor": (None, None),
+    "max_noise_level": 350,
+    "safety_checker": (None, None),
+    "watermarker": (None, None),
+}
 _CLIP_TOKENIZER = Tokenizer(CLIP_SIZE, END_OF_TEXT)
 _TINY_TOKENIZER = Tokenizer(TINY_SIZE, END_OF_TEXT)
 _SD_VAE = (128, 256, 512, 512)
@@ -282,5 +318,35 @@ MODELS: Mapping[str, Model] = {
         text_encoder={**_TINY_CLIP, "num_hidden_layers": 3, "hidden_act": "gelu"},
         tokenizer=Tokenizer(TINY_SIZE, "!"),
         scheduler=_DDIM_V,
+    ),
+    "x4-upscaler": replace(
+        _stable_diffusion(
+            "the x4 upscaler of Stable Diffusion 2, v-prediction",
+            pipeline="StableDiffusionUpscalePipeline",
+            unet=_SD_X4_UNET,
+            vae={**_vae(256, (128, 256, 512), 2), "scaling_factor": 0.08333},
+            text_encoder=_OPENCLIP_VIT_H,
+            tokenizer=Tokenizer(CLIP_SIZE, "!"),
+            scheduler=_DDIM_V,
+        ),
+        others=_UPSCALER_OTHERS,
+        low_res_scheduler=_LOW_RES,
+    ),
+    "tiny-x4-upscaler": replace(
+        _stable_diffusion(
+            "the parts of the x4 upscaler, few and narrow",
+            pipeline="StableDiffusionUpscalePipeline",
+            unet={**_TINY_UNET, **_TINY_SD21, "in_channels": 7, "num_class_embeds": 1000},
+            vae={
+                **_vae(64, (32, 32, 64), 1),
+                "norm_num_groups": _TINY_GROUPS,
+                "scaling_factor": 0.08333,
+            },
+            text_encoder={**_TINY_CLIP, "num_hidden_layers": 3, "hidden_act": "gelu"},
+            tokenizer=Tokenizer(TINY_SIZE, "!"),
+            scheduler=_DDIM_V,
+        ),
+        others=_UPSCALER_OTHERS,
+        low_res_scheduler=_LOW_RES,
     ),
 }

@@ -10,10 +10,11 @@ from exporter.errors import SourceError
 from exporter.families.sd1 import SD1
 from exporter.families.sd2 import SD2
 from exporter.families.table import Family
+from exporter.families.x4_upscaler import X4_UPSCALER
 from exporter.source import Source
 from runtimes.errors import unknown_name
 
-FAMILIES: tuple[Family, ...] = (SD1, SD2)
+FAMILIES: tuple[Family, ...] = (SD1, SD2, X4_UPSCALER)
 """In the order in which they are tried."""
 
 

@@ -9,17 +9,16 @@ import json
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
-from exporter.components.base import Config
+from exporter.components.base import Config, class_name
 from exporter.families.table import Family
 from exporter.source import Source
-from exporter.sources.folder import MODEL_INDEX, SCHEDULER
+from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
 
-__all__ = ["SCHEDULER", "canonical_texts", "encode"]
+__all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
     "unet": ("diffusers", "UNet2DConditionModel"),
-    "vae": ("diffusers", "AutoencoderKL"),
 }
 _FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
 _ABSENT: Config = {
@@ -53,14 +52,24 @@ def canonical_texts(
         # diffusers asks inpainting models for it.
         "_diffusers_version": version("diffusers"),
         "scheduler": ("diffusers", scheduler.get("_class_name")),
-        **{name: _CLASSES[name] for name in (_FOLDER_OF.get(c, c) for c in components)},
+        **{name: _class_of(source, name) for name in (_FOLDER_OF.get(c, c) for c in components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
         **_ABSENT,
     }
-    texts = {MODEL_INDEX: encode(index), SCHEDULER: encode(scheduler)}
+    texts = {SCHEDULER: encode(scheduler)}
+    low_res = source.low_res_scheduler_config()
+    if low_res is not None:
+        index["low_res_scheduler"] = ("diffusers", low_res.get("_class_name"))
+        texts[LOW_RES_SCHEDULER] = encode(canonical_scheduler(low_res))
+    texts[MODEL_INDEX] = encode(index)
     for folder, files in tokenizers.items():
         texts |= {f"{folder}/{name}": content for name, content in files.items()}
     return texts
+
+
+def _class_of(source: Source, folder: str) -> tuple[str, str]:
+    """Library and class of a network; autoencoders are of several."""
+    return _CLASSES.get(folder) or ("diffusers", class_name(source.config(folder)))
 
 
 def canonical_scheduler(config: Config) -> Config:

@@ -87,6 +87,10 @@ class Checkpoint:
         """The family's, or from the folder given with --config."""
         return self.beside.scheduler_config()
 
+    def low_res_scheduler_config(self) -> Config | None:
+        """None: no family of upscalers is read from a single file."""
+        return None
+
     def tensors(self, folder: str) -> Mapping[str, Tensor]:
         """The network's weights under Diffusers keys."""
         return self.parts.networks[folder]

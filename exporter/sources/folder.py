@@ -29,6 +29,7 @@ TOKENIZER_FILES = (
 )
 MODEL_INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
+LOW_RES_SCHEDULER = "low_res_scheduler/scheduler_config.json"
 _FOLDER = Origin("folder")
 _WHOLE_NUMBERS = frozenset(
     (
@@ -88,6 +89,11 @@ class DiffusersFolder:
     def scheduler_config(self) -> Config:
         """The file as it is."""
         return read_config(self.path / SCHEDULER)
+
+    def low_res_scheduler_config(self) -> Config | None:
+        """The file as it is, where model_index.json lists one."""
+        has_one = self.has("low_res_scheduler")
+        return read_config(self.path / LOW_RES_SCHEDULER) if has_one else None
 
     def tensors(self, folder: str) -> dict[str, Tensor]:
         """The unsuffixed variant before fp16."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from exporter.components import component
 from exporter.components.base import Config, class_name
 from exporter.errors import SourceError
 from exporter.families import family_of
@@ -43,7 +44,7 @@ def open_vae(path: Path, progress: Progress) -> Part:
     """
     folder = _as_folder(path, "vae", progress)
     if folder is not None:
-        return _open_folder(folder, "vae", "AutoencoderKL")
+        return _open_folder(folder, "vae", component("vae_decoder").classes)
     found = _read_file(path, "vae", VAE_ALONE)
     if not any(".down_blocks." in key for key in found):
         found = network_alone(path, "vae", found)
@@ -64,7 +65,7 @@ def open_text_encoder(path: Path, source: Source, progress: Progress) -> Part:
     """
     folder = _as_folder(path, "text_encoder", progress)
     if folder is not None:
-        return _open_folder(folder, "text_encoder", "CLIPTextModel")
+        return _open_folder(folder, "text_encoder", ("CLIPTextModel",))
     tensors = _read_file(path, "text_encoder", TEXT_ALONE)
     found = network_alone(path, "text_encoder", tensors)
     return Part(text_config(found, family_of(source).unsaid), found)
@@ -77,13 +78,14 @@ def _as_folder(path: Path, network: str, progress: Progress) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _open_folder(path: Path, folder: str, wanted: str) -> Part:
+def _open_folder(path: Path, folder: str, wanted: tuple[str, ...]) -> Part:
     """A network's own folder, or that of a whole model around it."""
     inner = path / folder if (path / MODEL_INDEX).is_file() else path
     config = read_config(inner / "config.json")
-    if class_name(config) != wanted:
+    if class_name(config) not in wanted:
         raise SourceError(
-            f"--{folder.replace('_', '-')} {path} holds {class_name(config)}, not {wanted}."
+            f"--{folder.replace('_', '-')} {path} holds {class_name(config)}, not "
+            f"{' or '.join(wanted)}."
         )
     return Part(config, folder_tensors(inner))
 

@@ -59,6 +59,10 @@ class Replaced:
         """The source's."""
         return self.base.scheduler_config()
 
+    def low_res_scheduler_config(self) -> Config | None:
+        """The source's."""
+        return self.base.low_res_scheduler_config()
+
     def tensors(self, folder: str) -> Mapping[str, Tensor]:
         """The other part's, or the source's."""
         return self.parts[folder].tensors if folder in self.parts else self.base.tensors(folder)

@@ -15,6 +15,7 @@ TASKS: dict[str, str] = {
     "image-to-image": "runtimes.tasks.image_to_image:ImageToImage",
     "inpainting": "runtimes.tasks.inpainting:Inpainting",
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
+    "upscaling": "runtimes.tasks.upscaling:Upscaling",
 }
 """Task, as manifests name it → class."""
 

@@ -9,7 +9,7 @@ from runtimes.inputs import Inputs
 
 ASKED_BY: Mapping[frozenset[str], tuple[str, ...]] = {
     frozenset(): ("text-to-image",),
-    frozenset({"image"}): ("image-to-image",),
+    frozenset({"image"}): ("image-to-image", "upscaling"),
     frozenset({"image", "mask_image"}): ("inpainting",),
     frozenset({"image", "depth_map"}): ("depth-to-image",),
 }

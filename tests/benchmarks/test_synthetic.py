@@ -103,14 +103,14 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
         make(name), dtype=torch.float32, local_files_only=True, **absent
     )
     pipe.set_progress_bar_config(disable=True)
-    pictures: dict[str, Any] = {}
+    pictures: dict[str, Any] = {"height": 64, "width": 64}
     picture = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
-    if "inpaint" in name:
-        pictures = {"image": picture, "mask_image": (picture[:, :1] > 0.1).float()}
-    if "depth" in name:
+    if "upscaler" in name:
+        pictures = {"image": torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)}
+    elif "depth" in name:
         pictures = {"image": picture, "depth_map": picture[:, 0], "strength": 1.0}
-    else:
-        pictures |= {"height": 64, "width": 64}
+    elif "inpaint" in name:
+        pictures |= {"image": picture, "mask_image": (picture[:, :1] > 0.1).float()}
     image = pipe(
         "a red circle",
         num_inference_steps=2,
@@ -122,7 +122,7 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     assert np.isfinite(image).all()
     assert image.std() > 0.05
     assert type(pipe.scheduler).__name__ == MODELS[name].scheduler[0]
-    assert pipe.vae_scale_factor == 8
+    assert pipe.vae_scale_factor == (4 if "upscaler" in name else 8)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +220,12 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     found = statistics(unet)
     latents = torch.randn(1, unet.config.in_channels, 16, 16, generator=generator)
 
-    def predict(timestep: int, prompt: int) -> torch.Tensor:
-        return unet(latents, torch.tensor([timestep]), embeds[prompt : prompt + 1]).sample
+    classes = unet.config.num_class_embeds
+
+    def predict(timestep: int, prompt: int, label: int = 20) -> torch.Tensor:
+        labels = None if classes is None else torch.tensor([label])
+        context = embeds[prompt : prompt + 1]
+        return unet(latents, torch.tensor([timestep]), context, class_labels=labels).sample
 
     noise = predict(801, 0)
     assert_sane(found, least=200)
@@ -229,6 +233,8 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     # The picture must depend on prompt and timestep, or a wrong one would not be noticed.
     assert (noise - predict(801, 1)).std() > 0.1
     assert (noise - predict(1, 0)).std() > 0.1
+    if classes is not None:
+        assert (noise - predict(801, 0, label=200)).std() > 0.1
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from runtimes.engine import Array
 from runtimes.manifest import Provenance
 from runtimes.pipeline import Pipeline
 from tests.runtimes import fakes
-from tests.runtimes.fakes import FakeEngine
+from tests.runtimes.fakes import FakeEngine, made
 
 Write = Callable[..., Path]
 Capture = pytest.CaptureFixture[str]
@@ -57,6 +57,28 @@ def test_picture_is_the_pipelines(fake_bundle: Write, tmp_path: Path, capsys: Ca
         )
     assert isinstance(expected.images, list)
     np.testing.assert_array_equal(pixels(output), np.asarray(expected.images[0]))
+
+
+def test_tiles_of_the_vae_are_said(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> None:
+    command = ["generate", str(fake_bundle()), "x", "-o", str(tmp_path / "x.png"), "--json"]
+    command += ["--height", "256", "--width", "128", "--vae-tile", "128"]
+    assert latedge.main(command) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["vae_tile"] == 128
+    assert len(made("vae_decoder").calls) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_picture_that_can_t_be_read_is_told(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture, content: bytes | None
+) -> None:
+    given = tmp_path / "small.png"
+    if content is not None:
+        given.write_bytes(content)
+    command = ["generate", str(fake_bundle()), "x", "-o", str(tmp_path / "x.png")]
+    assert latedge.main([*command, "--image", str(given)]) == 2
+    shown = capsys.readouterr().err
+    assert f"{given} can't be read as a picture:" in shown
+    assert shown.count("\n") == 1
 
 
 def test_json_tells_all(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> None:

@@ -97,6 +97,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "long_prompts": "truncate",
         "clip_skip": 0,
         "embeddings_sha256": None,
+        "noise_level": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",

@@ -337,7 +337,11 @@ def test_vae_of_other_latents_is_refused(model: Named, tmp_path: Path) -> None:
     ("option", "place", "message"),
     [
         ("vae", "text_encoder/model.safetensors", "is no VAE: it seems to be a CLIP text encoder"),
-        ("vae", "text_encoder", "holds CLIPTextModel, not AutoencoderKL"),
+        (
+            "vae",
+            "text_encoder",
+            "holds CLIPTextModel, not AutoencoderKL or AutoencoderTiny or VQModel",
+        ),
         ("vae", "missing", "no such file or folder"),
         ("vae", "vae.pt", "is a pickle"),
         (
