@@ -1,8 +1,8 @@
-"""Noise schedules: betas, timestep spacing, sigma rules and the levels that samplers visit.
+"""Noise schedules: how noisy each training timestep is, and the levels that samplers visit.
 
 Four axes, each its own functions: how much noise a training timestep carries (`BETA_SCHEDULES`),
 which timesteps are visited (`SPACINGS`), which sigmas stand for them (`interpolated_sigmas`,
-`karras_sigmas`), and where the last step ends (`final_sigma`).
+`SIGMA_RULES`), and where the last step ends (`final_sigma`).
 
 The reference is diffusers. It builds its schedules in float32, and what a network sees hangs on
 that: a timestep is rounded after a float32 logarithm. So whatever a timestep comes from follows
@@ -12,7 +12,7 @@ the reference's dtypes operation by operation; coefficients are float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -20,17 +20,50 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import UsageError, unknown_name
+from runtimes.errors import UsageError
+from runtimes.schedules.betas import BETA_SCHEDULES, BetaConfig, betas, cumprod
+from runtimes.schedules.sigma_rules import RHO, SIGMA_RULES, SigmaRule, karras_sigmas
+from runtimes.schedules.spacings import (
+    SPACINGS,
+    Spacing,
+    leading,
+    linspace,
+    spaced_timesteps,
+    trailing,
+)
+
+__all__ = [
+    "ALPHAS_CUMPROD_MIN",
+    "BETA_SCHEDULES",
+    "RHO",
+    "SIGMA_RULES",
+    "SPACINGS",
+    "FinalSigmasType",
+    "Float32s",
+    "Float64s",
+    "Level",
+    "NoiseSchedule",
+    "SigmaRule",
+    "Spacing",
+    "betas",
+    "check_steps",
+    "final_sigma",
+    "interpolated_sigmas",
+    "karras_sigmas",
+    "leading",
+    "linspace",
+    "sigmas_to_timesteps",
+    "spaced_timesteps",
+    "trailing",
+    "variance_preserving",
+]
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
-Spacing = Literal["leading", "linspace", "trailing"]
-SigmaRule = Literal["interpolated", "karras"]
 FinalSigmasType = Literal["zero", "sigma_min"]
 
 # What diffusers puts for alphas_cumprod = 0 where it divides by it: float16's smallest number.
 ALPHAS_CUMPROD_MIN = np.float32(2**-24)
-RHO = 7.0  # Karras et al., "Elucidating the Design Space", 2022, equation 5
 
 
 @dataclass(frozen=True)
@@ -48,103 +81,6 @@ class Level:
     alpha: float
     sigma: float
     timestep: float
-
-
-class _Betas(msgspec.Struct, frozen=True):
-    """The fields of a scheduler_config.json that say how noisy each training timestep is.
-
-    The defaults are those of diffusers' classes, all alike in this.
-    """
-
-    num_train_timesteps: int = 1000
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
-    beta_schedule: str = "linear"
-    trained_betas: list[float] | None = None
-    rescale_betas_zero_snr: bool = False
-
-
-def _linspace(start: float, end: float, n: int) -> Float32s:
-    """`torch.linspace` in float32: from both ends inwards, each product and sum rounded once."""
-    first, last = np.float32(start), np.float32(end)
-    step = float((last - first) / np.float32(max(n - 1, 1)))
-    i = np.arange(n)
-    upwards, downwards = float(first) + step * i, float(last) - step * (n - 1 - i)
-    return np.where(i < n // 2, upwards, downwards).astype(np.float32)
-
-
-def _linear(config: _Betas) -> Float32s:
-    return _linspace(config.beta_start, config.beta_end, config.num_train_timesteps)
-
-
-def _scaled_linear(config: _Betas) -> Float32s:
-    """Linear in sqrt(beta); the schedule of latent diffusion."""
-    start, end = math.sqrt(config.beta_start), math.sqrt(config.beta_end)
-    return _linspace(start, end, config.num_train_timesteps) ** 2
-
-
-def _squared_cosine(config: _Betas) -> Float32s:
-    """Nichol and Dhariwal, "Improved DDPM", 2021, equation 17, betas capped at 0.999."""
-    n = config.num_train_timesteps
-    alpha_bar = [math.cos((i / n + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(n + 1)]
-    betas = [min(1 - alpha_bar[i + 1] / alpha_bar[i], 0.999) for i in range(n)]
-    return np.array(betas, np.float32)
-
-
-BETA_SCHEDULES: dict[str, Callable[[_Betas], Float32s]] = {
-    "linear": _linear,
-    "scaled_linear": _scaled_linear,
-    "squaredcos_cap_v2": _squared_cosine,
-}
-
-
-def _cumprod(factors: Float32s) -> Float32s:
-    """Cumulative product as torch's: kept in float64, each value rounded to float32."""
-    return np.cumprod(factors.astype(np.float64)).astype(np.float32)
-
-
-def _rescale_zero_snr(betas: Float32s) -> Float32s:
-    """Betas with no signal left at the last timestep: Lin et al., 2023, algorithm 1."""
-    root = np.sqrt(_cumprod(1 - betas))
-    root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
-    alphas_cumprod = root**2
-    alphas = np.concatenate([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])
-    return 1 - alphas
-
-
-def betas(config: _Betas) -> Float32s:
-    """The variance that each training timestep adds: float32 of shape [num_train_timesteps].
-
-    Raises:
-        UsageError: the beta schedule is unknown, or the betas can't be variances.
-    """
-    _check(config)
-    if config.trained_betas is None:
-        variances = BETA_SCHEDULES[config.beta_schedule](config)
-    else:
-        variances = np.array(config.trained_betas, np.float32)
-    return _rescale_zero_snr(variances) if config.rescale_betas_zero_snr else variances
-
-
-def _check(config: _Betas) -> None:
-    if config.beta_schedule not in BETA_SCHEDULES:
-        raise unknown_name("beta_schedule", config.beta_schedule, BETA_SCHEDULES)
-    if config.num_train_timesteps < 2:
-        raise UsageError(
-            f"scheduler_config.json: num_train_timesteps is {config.num_train_timesteps}; "
-            "it must be at least 2"
-        )
-    trained = config.trained_betas
-    if trained is not None and len(trained) != config.num_train_timesteps:
-        raise UsageError(
-            f"scheduler_config.json: trained_betas has {len(trained)} values, "
-            f"num_train_timesteps is {config.num_train_timesteps}; they must agree"
-        )
-    for beta in trained or (config.beta_start, config.beta_end):
-        if not 0 <= beta < 1:
-            raise UsageError(
-                f"scheduler_config.json: a beta is {beta}; each must be at least 0 and below 1"
-            )
 
 
 @dataclass(frozen=True)
@@ -170,10 +106,10 @@ class NoiseSchedule:
             UsageError: a field has the wrong type or range, or an unknown beta schedule.
         """
         try:
-            fields = msgspec.convert(dict(config), _Betas)
+            fields = msgspec.convert(dict(config), BetaConfig)
         except msgspec.ValidationError as error:
             raise UsageError(f"scheduler_config.json: {error}") from error
-        return cls(_cumprod(1 - betas(fields)).astype(np.float64))
+        return cls(cumprod(1 - betas(fields)).astype(np.float64))
 
     @property
     def num_train_timesteps(self) -> int:
@@ -216,56 +152,9 @@ def check_steps(num_inference_steps: int, schedule: NoiseSchedule) -> None:
         )
 
 
-def leading(num_train_timesteps: int, n: int) -> Float64s:
-    """Whole strides up from 0, descending; the largest lies a stride below the end."""
-    return np.arange(n, dtype=np.float64)[::-1] * (num_train_timesteps // n)
-
-
-def trailing(num_train_timesteps: int, n: int) -> Float64s:
-    """Strides down from the last timestep: Lin et al., 2023, table 2."""
-    strides = np.arange(num_train_timesteps, 0, -num_train_timesteps / n, dtype=np.float64)
-    # For 62 of the counts up to 1000 (the first is 61) float rounding makes the range one too
-    # long, and the reference goes on to a timestep of -1 that it reads as 999. Stop at n.
-    return np.round(strides[:n]) - 1
-
-
-def linspace(num_train_timesteps: int, n: int) -> Float64s:
-    """Evenly from the last timestep to 0, both included, not rounded."""
-    return np.linspace(0, num_train_timesteps - 1, n, dtype=np.float64)[::-1]
-
-
-SPACINGS: dict[Spacing, Callable[[int, int], Float64s]] = {
-    "leading": leading,
-    "linspace": linspace,
-    "trailing": trailing,
-}
-
-
-def spaced_timesteps(
-    spacing: Spacing, num_train_timesteps: int, n: int, steps_offset: int
-) -> Float64s:
-    """The n timesteps that a sampler visits, descending.
-
-    Args:
-        spacing: the rule.
-        num_train_timesteps: one more than the largest timestep.
-        n: how many.
-        steps_offset: added to leading timesteps, and to no others.
-    """
-    timesteps = SPACINGS[spacing](num_train_timesteps, n)
-    return timesteps + steps_offset if spacing == "leading" else timesteps
-
-
 def interpolated_sigmas(schedule: NoiseSchedule, timesteps: NDArray[np.floating[Any]]) -> Float64s:
     """The schedule's sigmas at timesteps that may lie between two of training."""
     return np.interp(timesteps, np.arange(schedule.num_train_timesteps), schedule.sigmas)
-
-
-def karras_sigmas(sigma_max: float, sigma_min: float, n: int) -> Float64s:
-    """Sigmas evenly spaced in sigma^(1/7), descending: Karras et al., 2022, equation 5."""
-    ramp = np.linspace(0, 1, n)
-    start, end = sigma_max ** (1 / RHO), sigma_min ** (1 / RHO)
-    return (start + ramp * (end - start)) ** RHO
 
 
 def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: Float64s) -> Float64s:

@@ -12,7 +12,6 @@ from runtimes.errors import UsageError
 from runtimes.schedule import (
     NoiseSchedule,
     check_steps,
-    karras_sigmas,
     leading,
     linspace,
     sigmas_to_timesteps,
@@ -94,13 +93,6 @@ def test_trailing_timesteps_never_fall_below_zero() -> None:
         assert trailing(1000, n).tolist() == reference[:n], n
         assert reference[n:] in ([], [-1])
     assert too_long == 62, "diffusers has mended its spacing; take the comment out"
-
-
-def test_karras_sigmas_run_from_largest_to_smallest() -> None:
-    sigmas = karras_sigmas(14.6, 0.03, 10)
-    assert sigmas[0] == pytest.approx(14.6, rel=1e-14)
-    assert sigmas[-1] == pytest.approx(0.03, rel=1e-14)
-    np.testing.assert_allclose(np.diff(sigmas ** (1 / 7)), np.diff(sigmas ** (1 / 7))[0])
 
 
 def test_timesteps_of_the_schedules_own_sigmas() -> None:
