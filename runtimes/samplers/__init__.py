@@ -31,17 +31,27 @@ SAMPLERS: dict[str, str] = {
     "ddim": "runtimes.samplers.ddim:DDIM",
     "dpm-1m": "runtimes.samplers.dpm_2m:Dpm1M",
     "dpm-1m-sde": "runtimes.samplers.dpm_2m:Dpm1MSde",
+    "dpm-1s": "runtimes.samplers.dpm_2s:Dpm1S",
     "dpm-2m": "runtimes.samplers.dpm_2m:Dpm2M",
     "dpm-2m-sde": "runtimes.samplers.dpm_2m:Dpm2MSde",
+    "dpm-2s": "runtimes.samplers.dpm_2s:Dpm2S",
     "dpm-3m": "runtimes.samplers.dpm_2m:Dpm3M",
+    "dpm-3s": "runtimes.samplers.dpm_2s:Dpm3S",
     "dpmpp-1m": "runtimes.samplers.dpmpp_2m:DpmPP1M",
     "dpmpp-1m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP1MSde",
+    "dpmpp-1s": "runtimes.samplers.dpmpp_2s:DpmPP1S",
+    "dpmpp-1s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP1SSde",
     "dpmpp-2m": "runtimes.samplers.dpmpp_2m:DpmPP2M",
     "dpmpp-2m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP2MSde",
+    "dpmpp-2s": "runtimes.samplers.dpmpp_2s:DpmPP2S",
+    "dpmpp-2s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP2SSde",
     "dpmpp-3m": "runtimes.samplers.dpmpp_2m:DpmPP3M",
     "dpmpp-3m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP3MSde",
+    "dpmpp-3s": "runtimes.samplers.dpmpp_2s:DpmPP3S",
+    "dpmpp-3s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP3SSde",
     "euler": "runtimes.samplers.euler:Euler",
     "pndm": "runtimes.samplers.pndm:PNDM",
+    "unipc": "runtimes.samplers.unipc:UniPC",
 }
 """Sampler name → class. Third parties register theirs in the entry-point group below."""
 
@@ -50,8 +60,10 @@ ENTRY_POINTS = "latedge.samplers"
 SCHEDULER_CLASSES: dict[str, str] = {
     "DDIMScheduler": "ddim",
     "DPMSolverMultistepScheduler": "dpmpp-2m",
+    "DPMSolverSinglestepScheduler": "dpmpp-2s",
     "EulerDiscreteScheduler": "euler",
     "PNDMScheduler": "pndm",
+    "UniPCMultistepScheduler": "unipc",
 }
 """diffusers' class, as a scheduler_config.json names it → the sampler that follows it."""
 
@@ -69,6 +81,17 @@ SOLVERS: dict[str, dict[tuple[object, object], str]] = {
         ("dpmsolver", 3): "dpm-3m",
         ("sde-dpmsolver", 1): "dpm-1m-sde",
         ("sde-dpmsolver", 2): "dpm-2m-sde",
+    },
+    "DPMSolverSinglestepScheduler": {
+        ("dpmsolver++", 1): "dpmpp-1s",
+        ("dpmsolver++", 2): "dpmpp-2s",
+        ("dpmsolver++", 3): "dpmpp-3s",
+        ("sde-dpmsolver++", 1): "dpmpp-1s-sde",
+        ("sde-dpmsolver++", 2): "dpmpp-2s-sde",
+        ("sde-dpmsolver++", 3): "dpmpp-3s-sde",
+        ("dpmsolver", 1): "dpm-1s",
+        ("dpmsolver", 2): "dpm-2s",
+        ("dpmsolver", 3): "dpm-3s",
     },
 }
 """The classes that follow several samplers: algorithm_type and solver_order → which."""

@@ -84,12 +84,14 @@ class Estimate:
     Attributes:
         value: at the step's start.
         slope: its change with u; None where the step is of first order.
-        curvature: its coefficient of u²; None below third order.
+        curvature: its coefficient of u²; None where there is none.
+        midpoint: whether the integral takes the estimate in the middle of the step, or follows it.
     """
 
     value: Latents
     slope: Latents | None = None
     curvature: Latents | None = None
+    midpoint: bool = False
 
 
 def estimate_of(algorithm: AlgorithmType, x: Latents, denoised: Latents, level: Level) -> Latents:
@@ -99,7 +101,6 @@ def estimate_of(algorithm: AlgorithmType, x: Latents, denoised: Latents, level: 
 
 def advance(
     algorithm: AlgorithmType,
-    solver_type: SolverType,
     x: Latents,
     estimate: Estimate,
     level: Level,
@@ -116,21 +117,18 @@ def advance(
     if h == 0:
         return x
     stride = ALGORITHMS[algorithm](level, target, h)
-    x = stride.keep * x - stride.scale * _integral(algorithm, solver_type, estimate, stride)
+    x = stride.keep * x - stride.scale * _integral(algorithm, estimate, stride)
     return x if fresh is None else x + stride.noise * fresh
 
 
-def _integral(
-    algorithm: AlgorithmType, solver_type: SolverType, estimate: Estimate, stride: Stride
-) -> Latents:
+def _integral(algorithm: AlgorithmType, estimate: Estimate, stride: Stride) -> Latents:
     z = stride.exponent
     whole = math.expm1(z)
     total = whole * estimate.value
     if estimate.slope is None:
         return total
     exact = whole / z - 1
-    midpoint = solver_type != "heun" and estimate.curvature is None
-    total = total + (whole / 2 if midpoint else exact) * estimate.slope
+    total = total + (whole / 2 if estimate.midpoint else exact) * estimate.slope
     if estimate.curvature is None:
         return total
     # The reference's SDE has a sign the other way here, so that its third order is none.

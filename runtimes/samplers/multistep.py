@@ -77,7 +77,7 @@ class Multistep(LogSnr):
             estimates = [new, *estimates[: self.solver_order - 1]]
             order = min(self._order(levels, index), len(estimates))
             estimate = self._estimate(estimates[:order], levels, index)
-            x = advance(self.algorithm_type, self.solver_type, x, estimate, level, target, noise)
+            x = advance(self.algorithm_type, x, estimate, level, target, noise)
             x = replaced(x, (yield Step(index, total, level, x, denoised)))
         return x
 
@@ -100,7 +100,7 @@ class Multistep(LogSnr):
         behind = ahead(levels[index - 1], levels[index])
         slope = (value - estimates[1]) * (h / behind)
         if len(estimates) == 2:
-            return Estimate(value, slope)
+            return Estimate(value, slope, midpoint=self.solver_type != "heun")
         before = ahead(levels[index - 2], levels[index - 1])
         bend = slope - (estimates[1] - estimates[2]) * (h / before)
         curvature = bend * (h / (behind + before))
