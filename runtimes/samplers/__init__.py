@@ -29,6 +29,7 @@ __all__ = [
 
 SAMPLERS: dict[str, str] = {
     "ddim": "runtimes.samplers.ddim:DDIM",
+    "deis": "runtimes.samplers.deis:DEIS",
     "dpm-1m": "runtimes.samplers.dpm_2m:Dpm1M",
     "dpm-1m-sde": "runtimes.samplers.dpm_2m:Dpm1MSde",
     "dpm-1s": "runtimes.samplers.dpm_2s:Dpm1S",
@@ -59,6 +60,7 @@ ENTRY_POINTS = "latedge.samplers"
 
 SCHEDULER_CLASSES: dict[str, str] = {
     "DDIMScheduler": "ddim",
+    "DEISMultistepScheduler": "deis",
     "DPMSolverMultistepScheduler": "dpmpp-2m",
     "DPMSolverSinglestepScheduler": "dpmpp-2s",
     "EulerDiscreteScheduler": "euler",

@@ -19,7 +19,7 @@ from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Noise
 from runtimes.schedule import Level
 
-AlgorithmType = Literal["deis", "dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"]
+AlgorithmType = Literal["dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"]
 SolverType = Literal["midpoint", "heun", "bh1", "bh2", "logrho"]
 """The classes take the last three, other classes' own, as "midpoint"."""
 
@@ -69,7 +69,6 @@ def _sde_dpmsolver_pp(level: Level, target: Level, h: float) -> Stride:
 
 
 ALGORITHMS: dict[AlgorithmType, Callable[[Level, Level, float], Stride]] = {
-    "deis": _dpmsolver,
     "dpmsolver": _dpmsolver,
     "dpmsolver++": _dpmsolver_pp,
     "sde-dpmsolver": _sde_dpmsolver,

@@ -71,13 +71,12 @@ class Multistep(LogSnr):
         total = len(levels) - 1
         estimates: list[Latents] = []
         for index in range(begin, total):
-            level, target = levels[index], levels[index + 1]
+            level = levels[index]
             denoised = denoiser(x, level)
             new = estimate_of(self.algorithm_type, x, self.bounded(denoised), level)
             estimates = [new, *estimates[: self.solver_order - 1]]
             order = min(self._order(levels, index), len(estimates))
-            estimate = self._estimate(estimates[:order], levels, index)
-            x = advance(self.algorithm_type, x, estimate, level, target, noise)
+            x = self._step(x, estimates[:order], levels, index, noise)
             x = replaced(x, (yield Step(index, total, level, x, denoised)))
         return x
 
@@ -88,6 +87,18 @@ class Multistep(LogSnr):
         if left == 1 and (self.euler_at_final or few or levels[-1].sigma == 0):
             return 1
         return min(self.solver_order, 2) if left == 2 and few else self.solver_order
+
+    def _step(
+        self,
+        x: Latents,
+        estimates: Sequence[Latents],
+        levels: Sequence[Level],
+        index: int,
+        noise: Noise,
+    ) -> Latents:
+        """The step from `levels[index]`, by as many estimates as its order; newest first."""
+        estimate = self._estimate(estimates, levels, index)
+        return advance(self.algorithm_type, x, estimate, levels[index], levels[index + 1], noise)
 
     def _estimate(
         self, estimates: Sequence[Latents], levels: Sequence[Level], index: int
@@ -103,9 +114,9 @@ class Multistep(LogSnr):
             return Estimate(value, slope, midpoint=self.solver_type != "heun")
         before = ahead(levels[index - 2], levels[index - 1])
         bend = slope - (estimates[1] - estimates[2]) * (h / before)
-        curvature = bend * (h / (behind + before))
-        # The reference integrates half of the curvature, which makes it second order.
-        return Estimate(value, slope + bend * (behind / (behind + before)), 0.5 * curvature)
+        # The reference integrates half of the curvature, which makes 3M second order.
+        curvature = bend * (0.5 * h / (behind + before))
+        return Estimate(value, slope + bend * (behind / (behind + before)), curvature)
 
     def _whole(self, timesteps: Float64s) -> Float64s:
         rounded = self.round_timesteps and self.sigma_rule in ("karras", "lu")
