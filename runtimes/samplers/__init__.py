@@ -29,6 +29,7 @@ __all__ = [
 
 SAMPLERS: dict[str, str] = {
     "ddim": "runtimes.samplers.ddim:DDIM",
+    "ddpm": "runtimes.samplers.ddpm:DDPM",
     "deis": "runtimes.samplers.deis:DEIS",
     "dpm-1m": "runtimes.samplers.dpm_2m:Dpm1M",
     "dpm-1m-sde": "runtimes.samplers.dpm_2m:Dpm1MSde",
@@ -51,7 +52,9 @@ SAMPLERS: dict[str, str] = {
     "dpmpp-3s": "runtimes.samplers.dpmpp_2s:DpmPP3S",
     "dpmpp-3s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP3SSde",
     "euler": "runtimes.samplers.euler:Euler",
+    "lcm": "runtimes.samplers.lcm:LCM",
     "pndm": "runtimes.samplers.pndm:PNDM",
+    "tcd": "runtimes.samplers.tcd:TCD",
     "unipc": "runtimes.samplers.unipc:UniPC",
 }
 """Sampler name → class. Third parties register theirs in the entry-point group below."""
@@ -60,11 +63,14 @@ ENTRY_POINTS = "latedge.samplers"
 
 SCHEDULER_CLASSES: dict[str, str] = {
     "DDIMScheduler": "ddim",
+    "DDPMScheduler": "ddpm",
     "DEISMultistepScheduler": "deis",
     "DPMSolverMultistepScheduler": "dpmpp-2m",
     "DPMSolverSinglestepScheduler": "dpmpp-2s",
     "EulerDiscreteScheduler": "euler",
+    "LCMScheduler": "lcm",
     "PNDMScheduler": "pndm",
+    "TCDScheduler": "tcd",
     "UniPCMultistepScheduler": "unipc",
 }
 """diffusers' class, as a scheduler_config.json names it → the sampler that follows it."""
