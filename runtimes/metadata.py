@@ -10,9 +10,20 @@ from runtimes.settings import Settings
 
 SAMPLER_TITLES: dict[str, str] = {
     "ddim": "DDIM",
-    "pndm": "PLMS",
-    "euler": "Euler",
+    "ddpm": "DDPM",
+    "deis": "DEIS",
+    "dpm-2m": "DPM 2M",
+    "dpm-2s": "DPM 2S",
     "dpmpp-2m": "DPM++ 2M",
+    "dpmpp-2m-sde": "DPM++ 2M SDE",
+    "dpmpp-2s": "DPM++ 2S",
+    "dpmpp-3m": "DPM++ 3M",
+    "dpmpp-3m-sde": "DPM++ 3M SDE",
+    "euler": "Euler",
+    "lcm": "LCM",
+    "pndm": "PLMS",
+    "tcd": "TCD",
+    "unipc": "UniPC",
 }
 """Sampler → the name under which other tools know it; for others, our own."""
 

@@ -13,12 +13,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from runtimes.denoiser import Latents
-from runtimes.samplers.log_snr import given_timesteps
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
 from runtimes.samplers.strided import strided_timesteps
 from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import Level, NoiseSchedule, Spacing
+from runtimes.schedules.given import given_timesteps
 
 VARIANCE_MIN = 1e-20  # the reference's, for the logarithm it may take
 
@@ -68,12 +68,13 @@ class DDPM:
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls. The last step ends without noise."""
         if self.timesteps is not None:
-            timesteps = given_timesteps(self.timesteps, schedule).astype(np.int64)
+            train = schedule.num_train_timesteps
+            timesteps = given_timesteps(self.timesteps, num_inference_steps, train, whole=True)
         else:
             timesteps = strided_timesteps(
                 schedule, num_inference_steps, self.timestep_spacing, self.steps_offset
             )
-        return (*(schedule.level(timestep) for timestep in timesteps.tolist()), Level(1, 0, 0))
+        return (*(schedule.level(int(timestep)) for timestep in timesteps), Level(1, 0, 0))
 
     def init_noise_sigma(self, levels: Sequence[Level]) -> float:
         """See `Sampler.init_noise_sigma`: latents have unit variance at every level."""

@@ -63,7 +63,7 @@ class DEIS(Multistep):
         return target.alpha * total
 
     def _final_sigma(self, schedule: NoiseSchedule, sigmas: Float64s) -> float:
-        if self.sigma_rule != "interpolated":
+        if self.sigmas is None and self.sigma_rule != "interpolated":
             return float(sigmas[-1])
         return super()._final_sigma(schedule, sigmas)
 

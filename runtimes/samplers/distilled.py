@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtimes.errors import UsageError
-from runtimes.samplers.log_snr import given_timesteps
 from runtimes.schedule import NoiseSchedule, check_steps
+from runtimes.schedules.given import given_timesteps
 
 
 def distilled_timesteps(
@@ -33,7 +33,9 @@ def distilled_timesteps(
     if timesteps is not None:
         if strength != 1:
             raise UsageError(f"timesteps are given and strength is {strength}; give one of them")
-        return given_timesteps(timesteps, schedule).astype(int).tolist()
+        train = schedule.num_train_timesteps
+        given = given_timesteps(tuple(timesteps), num_inference_steps, train, whole=True)
+        return given.astype(int).tolist()
     check_steps(num_inference_steps, schedule)
     train = schedule.num_train_timesteps
     if not 1 <= original_inference_steps <= train:

@@ -18,6 +18,7 @@ from runtimes.errors import UsageError
 from runtimes.samplers.options import Options
 from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import (
+    ALPHAS_CUMPROD_MIN,
     SIGMA_RULES,
     FinalSigmasType,
     Float64s,
@@ -31,6 +32,7 @@ from runtimes.schedule import (
     sigmas_to_timesteps,
     spaced_timesteps,
 )
+from runtimes.schedules.given import check_given_count, given_timesteps
 
 ROUNDING = 1e-6
 
@@ -61,8 +63,9 @@ class LogSnr:
         sigma_rule: how sigmas follow from the timesteps, or timesteps from the sigmas.
         sigma_min: the smallest sigma of a rule; None for the schedule's.
         sigma_max: the largest sigma of a rule; None for the schedule's.
-        timesteps: the timesteps to visit, descending, whatever the number of steps; None for
-            those of the spacing.
+        sigmas: in place of a rule's, those of all steps and where the last one ends. The reference
+            takes none; here their timesteps are rounded.
+        timesteps: in place of the spaced ones, those of all steps, whole.
         final_sigmas_type: where the last step ends. A step to sigma 0 is of first order.
         lambda_min_clipped: half the log-SNR below which no timestep is visited.
         thresholding: whether the denoised estimate is thresholded.
@@ -75,6 +78,7 @@ class LogSnr:
     sigma_rule: SigmaRule = "interpolated"
     sigma_min: float | None = None
     sigma_max: float | None = None
+    sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     final_sigmas_type: FinalSigmasType = "zero"
     lambda_min_clipped: float = -math.inf
@@ -110,6 +114,11 @@ class LogSnr:
         return Thresholding(self.dynamic_thresholding_ratio, self.sample_max_value)(denoised)
 
     def _visited(self, schedule: NoiseSchedule, n: int) -> tuple[Float64s, Float64s]:
+        """The sigmas of n steps and their timesteps, which may be fractions."""
+        if self.sigmas is not None:
+            check_given_count("sigmas", len(self.sigmas) - 1, n)
+            sigmas = np.array(self.sigmas[:-1])
+            return sigmas, sigmas_to_timesteps(schedule, sigmas).round()
         if self.sigma_rule == "interpolated":
             timesteps = self._timesteps(schedule, n)
             return interpolated_sigmas(schedule, timesteps), timesteps
@@ -118,14 +127,23 @@ class LogSnr:
                 f"timesteps are given and sigmas are {self.sigma_rule}, which says the timesteps "
                 "itself; give one of them"
             )
-        ends = (self.sigma_max, float(schedule.sigmas[-1])), (self.sigma_min, schedule.sigmas[0])
-        largest, smallest = (float(own if given is None else given) for given, own in ends)
-        sigmas = SIGMA_RULES[self.sigma_rule](largest, smallest, n)
+        sigmas = SIGMA_RULES[self.sigma_rule](*self._ends(schedule), n)
         return sigmas, self._whole(sigmas_to_timesteps(schedule, sigmas))
+
+    def _ends(self, schedule: NoiseSchedule) -> tuple[float, float]:
+        """The largest and the smallest sigma of a rule."""
+        own = float(schedule.sigmas[-1]), float(schedule.sigmas[0])
+        if self.sigma_rule == "lu":  # which takes no other, in the reference
+            return own
+        return (
+            own[0] if self.sigma_max is None else self.sigma_max,
+            own[1] if self.sigma_min is None else self.sigma_min,
+        )
 
     def _timesteps(self, schedule: NoiseSchedule, n: int) -> Float64s:
         if self.timesteps is not None:
-            return given_timesteps(self.timesteps, schedule)
+            train = schedule.num_train_timesteps
+            return given_timesteps(self.timesteps, n, train, whole=True)
         last = self._last_timestep(schedule)
         if self.timestep_spacing == "trailing":
             # `trailing` but for a cut end: the stride stays that of the whole schedule.
@@ -137,35 +155,26 @@ class LogSnr:
 
     def _last_timestep(self, schedule: NoiseSchedule) -> int:
         """The noisiest timestep at or above `lambda_min_clipped`."""
-        clipped = np.count_nonzero(-np.log(schedule.sigmas) < self.lambda_min_clipped)
+        # float32, as the reference has them.
+        alphas_cumprod = schedule.alphas_cumprod.astype(np.float32)
+        alphas_cumprod = np.where(alphas_cumprod == 0, ALPHAS_CUMPROD_MIN, alphas_cumprod)
+        log_snrs = np.log(np.sqrt(alphas_cumprod)) - np.log(np.sqrt(1 - alphas_cumprod))
+        clipped = int(np.count_nonzero(log_snrs < np.float32(self.lambda_min_clipped)))
         if clipped >= schedule.num_train_timesteps - 1:
             raise UsageError(
                 f"scheduler_config.json: lambda_min_clipped is {self.lambda_min_clipped}; hardly a "
-                f"timestep has so little noise, give a number below {-math.log(schedule.sigmas[1])}"
+                f"timestep has so little noise, give a number below {log_snrs[1]:.4g}"
             )
-        return schedule.num_train_timesteps - 1 - int(clipped)
+        return schedule.num_train_timesteps - 1 - clipped
 
     def _whole(self, timesteps: Float64s) -> Float64s:
         """The timesteps of a rule's sigmas, before what is left of fractions is cut off."""
         return timesteps.round() if self.sigma_rule == "karras" else timesteps
 
     def _final_sigma(self, schedule: NoiseSchedule, sigmas: Float64s) -> float:
+        if self.sigmas is not None:
+            return self.sigmas[-1]
         return final_sigma(schedule, self.final_sigmas_type)
-
-
-def given_timesteps(timesteps: Sequence[float], schedule: NoiseSchedule) -> Float64s:
-    """Timesteps that a caller gave, cut to whole numbers.
-
-    Raises:
-        UsageError: there is none, one lies outside the schedule, or they don't fall.
-    """
-    last = schedule.num_train_timesteps - 1
-    whole = np.trunc(np.array(timesteps, np.float64))
-    if not len(whole) or whole.min() < 0 or whole.max() > last:
-        raise UsageError(f"timesteps is {list(timesteps)}; give numbers from 0 to {last}")
-    if np.any(whole[1:] >= whole[:-1]):
-        raise UsageError(f"timesteps is {list(timesteps)}; each must be below the one before")
-    return whole
 
 
 def level_of_sigma(sigma: float, timestep: float) -> Level:

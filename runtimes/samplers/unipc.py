@@ -146,7 +146,11 @@ class UniPC(LogSnr):
         return stride.keep * x - stride.scale * integral
 
     def _final_sigma(self, schedule: NoiseSchedule, sigmas: Float64s) -> float:
-        if self.sigma_rule != "interpolated" and self.final_sigmas_type == "sigma_min":
+        if (
+            self.sigmas is None
+            and self.sigma_rule != "interpolated"
+            and self.final_sigmas_type == "sigma_min"
+        ):
             return float(sigmas[-1])
         return super()._final_sigma(schedule, sigmas)
 
