@@ -25,9 +25,9 @@ NAMES = ("ddpm", "lcm", "tcd")
 TIMESTEPS = (999, 759, 499, 259, 39)
 
 # Largest error of a step over the largest latent of that step: both sides round to float32 a few
-# times a step, in another order, and their normal draws differ by 5e-7 [2.5e-6;
-# with a squared cosine's 50 steps, where alphas cancel in the reference's betas, 6e-6].
-TOLERANCE = 1e-5
+# times a step, in another order, and their normal draws differ by 5e-7 [2.5e-6].
+# Of small steps the reference's betas are differences of float32 alphas near 1 [1.2e-5].
+TOLERANCE = 2e-5
 
 SPACINGS: list[Config] = [{"timestep_spacing": s} for s in ("leading", "linspace", "trailing")]
 VARIANTS: dict[str, list[Config]] = {

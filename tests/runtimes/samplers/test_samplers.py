@@ -372,10 +372,10 @@ def test_an_option_that_does_not_run_is_refused_by_name(
 
 def test_an_unknown_sampler_is_refused_with_the_closest() -> None:
     with pytest.raises(UsageError) as raised:
-        load_sampler("dpmpp-2n")
+        load_sampler("pndn")
     assert str(raised.value) == (
-        f"unknown sampler 'dpmpp-2n'; known are {', '.join(sorted(sampler_names()))}. "
-        "Did you mean 'dpmpp-2m'?"
+        f"unknown sampler 'pndn'; known are {', '.join(sorted(sampler_names()))}. "
+        "Did you mean 'pndm'?"
     )
 
 
