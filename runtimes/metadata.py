@@ -10,15 +10,26 @@ from runtimes.settings import Settings
 
 SAMPLER_TITLES: dict[str, str] = {
     "ddim": "DDIM",
-    "pndm": "PLMS",
-    "euler": "Euler",
-    "euler-a": "Euler a",
-    "heun": "Heun",
-    "lms": "LMS",
+    "ddpm": "DDPM",
+    "deis": "DEIS",
+    "dpm-2m": "DPM 2M",
+    "dpm-2s": "DPM 2S",
     "dpm2": "DPM2",
     "dpm2-a": "DPM2 a",
     "dpmpp-2m": "DPM++ 2M",
+    "dpmpp-2m-sde": "DPM++ 2M SDE",
+    "dpmpp-2s": "DPM++ 2S",
+    "dpmpp-3m": "DPM++ 3M",
+    "dpmpp-3m-sde": "DPM++ 3M SDE",
     "dpmpp-sde": "DPM++ SDE",
+    "euler": "Euler",
+    "euler-a": "Euler a",
+    "heun": "Heun",
+    "lcm": "LCM",
+    "lms": "LMS",
+    "pndm": "PLMS",
+    "tcd": "TCD",
+    "unipc": "UniPC",
 }
 """Sampler → the name under which other tools know it; for others, our own."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -11,6 +11,7 @@ from runtimes import registry
 from runtimes.errors import UsageError, unknown_name
 from runtimes.samplers.options import Options, resolve
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
+from runtimes.schedule import SigmaRule
 
 __all__ = [
     "SAMPLERS",
@@ -28,16 +29,40 @@ __all__ = [
 
 SAMPLERS: dict[str, str] = {
     "ddim": "runtimes.samplers.ddim:DDIM",
+    "ddpm": "runtimes.samplers.ddpm:DDPM",
+    "deis": "runtimes.samplers.deis:DEIS",
+    "dpm-1m": "runtimes.samplers.dpm_2m:Dpm1M",
+    "dpm-1m-sde": "runtimes.samplers.dpm_2m:Dpm1MSde",
+    "dpm-1s": "runtimes.samplers.dpm_2s:Dpm1S",
+    "dpm-2m": "runtimes.samplers.dpm_2m:Dpm2M",
+    "dpm-2m-sde": "runtimes.samplers.dpm_2m:Dpm2MSde",
+    "dpm-2s": "runtimes.samplers.dpm_2s:Dpm2S",
+    "dpm-3m": "runtimes.samplers.dpm_2m:Dpm3M",
+    "dpm-3s": "runtimes.samplers.dpm_2s:Dpm3S",
     "dpm2": "runtimes.samplers.dpm2:DPM2",
     "dpm2-a": "runtimes.samplers.dpm2_a:DPM2Ancestral",
+    "dpmpp-1m": "runtimes.samplers.dpmpp_2m:DpmPP1M",
+    "dpmpp-1m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP1MSde",
+    "dpmpp-1s": "runtimes.samplers.dpmpp_2s:DpmPP1S",
+    "dpmpp-1s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP1SSde",
     "dpmpp-2m": "runtimes.samplers.dpmpp_2m:DpmPP2M",
+    "dpmpp-2m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP2MSde",
+    "dpmpp-2s": "runtimes.samplers.dpmpp_2s:DpmPP2S",
+    "dpmpp-2s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP2SSde",
+    "dpmpp-3m": "runtimes.samplers.dpmpp_2m:DpmPP3M",
+    "dpmpp-3m-sde": "runtimes.samplers.dpmpp_2m_sde:DpmPP3MSde",
+    "dpmpp-3s": "runtimes.samplers.dpmpp_2s:DpmPP3S",
+    "dpmpp-3s-sde": "runtimes.samplers.dpmpp_2s_sde:DpmPP3SSde",
     "dpmpp-sde": "runtimes.samplers.dpmpp_sde:DpmPPSDE",
     "edm-euler": "runtimes.samplers.edm_euler:EDMEuler",
     "euler": "runtimes.samplers.euler:Euler",
     "euler-a": "runtimes.samplers.euler_a:EulerAncestral",
     "heun": "runtimes.samplers.heun:Heun",
+    "lcm": "runtimes.samplers.lcm:LCM",
     "lms": "runtimes.samplers.lms:LMS",
     "pndm": "runtimes.samplers.pndm:PNDM",
+    "tcd": "runtimes.samplers.tcd:TCD",
+    "unipc": "runtimes.samplers.unipc:UniPC",
 }
 """Sampler name → class. Third parties register theirs in the entry-point group below."""
 
@@ -45,18 +70,61 @@ ENTRY_POINTS = "latedge.samplers"
 
 SCHEDULER_CLASSES: dict[str, str] = {
     "DDIMScheduler": "ddim",
+    "DDPMScheduler": "ddpm",
+    "DEISMultistepScheduler": "deis",
     "DPMSolverMultistepScheduler": "dpmpp-2m",
     "DPMSolverSDEScheduler": "dpmpp-sde",
+    "DPMSolverSinglestepScheduler": "dpmpp-2s",
     "EDMEulerScheduler": "edm-euler",
     "EulerAncestralDiscreteScheduler": "euler-a",
     "EulerDiscreteScheduler": "euler",
     "HeunDiscreteScheduler": "heun",
     "KDPM2AncestralDiscreteScheduler": "dpm2-a",
     "KDPM2DiscreteScheduler": "dpm2",
+    "LCMScheduler": "lcm",
     "LMSDiscreteScheduler": "lms",
     "PNDMScheduler": "pndm",
+    "TCDScheduler": "tcd",
+    "UniPCMultistepScheduler": "unipc",
 }
 """diffusers' class, as a scheduler_config.json names it → the sampler that follows it."""
+
+
+SOLVERS: dict[str, dict[tuple[object, object], str]] = {
+    "DPMSolverMultistepScheduler": {
+        ("dpmsolver++", 1): "dpmpp-1m",
+        ("dpmsolver++", 2): "dpmpp-2m",
+        ("dpmsolver++", 3): "dpmpp-3m",
+        ("sde-dpmsolver++", 1): "dpmpp-1m-sde",
+        ("sde-dpmsolver++", 2): "dpmpp-2m-sde",
+        ("sde-dpmsolver++", 3): "dpmpp-3m-sde",
+        ("dpmsolver", 1): "dpm-1m",
+        ("dpmsolver", 2): "dpm-2m",
+        ("dpmsolver", 3): "dpm-3m",
+        ("sde-dpmsolver", 1): "dpm-1m-sde",
+        ("sde-dpmsolver", 2): "dpm-2m-sde",
+    },
+    "DPMSolverSinglestepScheduler": {
+        ("dpmsolver++", 1): "dpmpp-1s",
+        ("dpmsolver++", 2): "dpmpp-2s",
+        ("dpmsolver++", 3): "dpmpp-3s",
+        ("sde-dpmsolver++", 1): "dpmpp-1s-sde",
+        ("sde-dpmsolver++", 2): "dpmpp-2s-sde",
+        ("sde-dpmsolver++", 3): "dpmpp-3s-sde",
+        ("dpmsolver", 1): "dpm-1s",
+        ("dpmsolver", 2): "dpm-2s",
+        ("dpmsolver", 3): "dpm-3s",
+    },
+}
+"""The classes that follow several samplers: algorithm_type and solver_order → which."""
+
+SIGMA_FLAGS: dict[str, SigmaRule] = {
+    "use_karras_sigmas": "karras",
+    "use_lu_lambdas": "lu",
+    "use_exponential_sigmas": "exponential",
+    "use_beta_sigmas": "beta",
+}
+"""Flag of a scheduler_config.json → the rule it stands for, in the reference's precedence."""
 
 
 def load_sampler(name: str) -> type[Sampler]:
@@ -93,7 +161,8 @@ def make_sampler(
         return _build(sampler, dict(scheduler_config))
     options = resolve(name, rows, scheduler_config, karras=karras)
     if "use_karras_sigmas" in options:
-        options["sigma_rule"] = "karras" if options["use_karras_sigmas"] else "interpolated"
+        named = (rule for flag, rule in SIGMA_FLAGS.items() if options.get(flag))
+        options["sigma_rule"] = next(named, "interpolated")
     # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
     options["round_timesteps"] = options.get("beta_schedule") != "squaredcos_cap_v2"
     return _build(sampler, options)
@@ -101,7 +170,7 @@ def make_sampler(
 
 def options_of(name: str) -> Options | None:
     """The options of a sampler; None for a third party's, which takes any field it has."""
-    return cast("Options", vars(load_sampler(name))["OPTIONS"]) if name in SAMPLERS else None
+    return cast("Options", cast("Any", load_sampler(name)).OPTIONS) if name in SAMPLERS else None
 
 
 def _build(sampler: type[Sampler], options: dict[str, object]) -> Sampler:
@@ -121,18 +190,21 @@ def default_sampler(scheduler_config: Mapping[str, object]) -> str:
     if class_name not in SCHEDULER_CLASSES:
         error = unknown_name("scheduler class", class_name, SCHEDULER_CLASSES)
         raise UsageError(f"scheduler_config.json: {error} Name a sampler: {', '.join(SAMPLERS)}.")
-    name = SCHEDULER_CLASSES[class_name]
-    if name == "dpmpp-2m":
-        _check_second_order(scheduler_config)
-    return name
+    if class_name in SOLVERS:
+        return _solver(class_name, scheduler_config)
+    return SCHEDULER_CLASSES[class_name]
 
 
-def _check_second_order(config: Mapping[str, object]) -> None:
+def _solver(class_name: str, config: Mapping[str, object]) -> str:
     order = config.get("solver_order", 2)
     algorithm = config.get("algorithm_type", "dpmsolver++")
-    # The class takes "deis", DEISMultistepScheduler's own, as "dpmsolver++".
-    if order != 2 or algorithm not in ("dpmsolver++", "deis"):
+    names = SOLVERS[class_name]
+    # The classes take "deis", DEISMultistepScheduler's own, as "dpmsolver++".
+    name = names.get(("dpmsolver++" if algorithm == "deis" else algorithm, order))
+    if name is None:
         raise UsageError(
             f"scheduler_config.json: algorithm_type {algorithm!r} of solver_order {order} has no "
-            f"sampler; the nearest is 'dpmpp-2m'; name a sampler: {', '.join(SAMPLERS)}"
+            f"sampler; the nearest is {SCHEDULER_CLASSES[class_name]!r}; {class_name}'s are "
+            f"{', '.join(names.values())}"
         )
+    return name

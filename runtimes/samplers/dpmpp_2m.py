@@ -1,178 +1,34 @@
-"""DPM-Solver++(2M): C. Lu et al., "DPM-Solver++", 2022, algorithm 2, midpoint form.
+"""DPM-Solver++ of many steps: C. Lu et al., "DPM-Solver++", 2022, algorithm 2.
 
-Follows diffusers' DPMSolverMultistepScheduler with algorithm_type "dpmsolver++", solver_order 2.
+Follows diffusers' DPMSolverMultistepScheduler with algorithm_type "dpmsolver++".
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from runtimes.errors import UsageError
-from runtimes.samplers.options import Options
-from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
-from runtimes.schedule import (
-    FinalSigmasType,
-    Float64s,
-    Level,
-    NoiseSchedule,
-    SigmaRule,
-    Spacing,
-    check_steps,
-    final_sigma,
-    interpolated_sigmas,
-    karras_sigmas,
-    sigmas_to_timesteps,
-    spaced_timesteps,
-)
-
-FEW_STEPS = 15  # below this many the reference ends on a first-order step
+from runtimes.samplers.dpm_solver import AlgorithmType
+from runtimes.samplers.multistep import Multistep
 
 
 @dataclass(frozen=True)
-class DpmPP2M:
-    """DPM-Solver++(2M), deterministic.
+class DpmPP2M(Multistep):
+    """DPM-Solver++(2M), deterministic."""
 
-    Attributes:
-        timestep_spacing: which timesteps are visited.
-        steps_offset: added to leading timesteps.
-        sigma_rule: how sigmas follow from the timesteps, or timesteps from the sigmas.
-        sigma_min: the smallest Karras sigma; None for the schedule's.
-        sigma_max: the largest Karras sigma; None for the schedule's.
-        final_sigmas_type: where the last step ends. A step to sigma 0 is of first order.
-        lower_order_final: whether the last of fewer than 15 steps is of first order.
-        euler_at_final: whether the last step is of first order at any number of steps.
-        round_timesteps: whether Karras timesteps are rounded, or cut to whole numbers.
-    """
-
-    timestep_spacing: Spacing = "linspace"
-    steps_offset: int = 0
-    sigma_rule: SigmaRule = "interpolated"
-    sigma_min: float | None = None
-    sigma_max: float | None = None
-    final_sigmas_type: FinalSigmasType = "zero"
-    lower_order_final: bool = True
-    euler_at_final: bool = False
-    round_timesteps: bool = True
-    calls_per_step: ClassVar[int] = 1
-    REFERENCE: ClassVar[str] = "DPMSolverMultistepScheduler"
-    OPTIONS: ClassVar[Options] = {
-        "timestep_spacing": ("linspace", "leading", "trailing"),
-        "steps_offset": 0,
-        "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "thresholding": (False,),
-        # The class takes the last three, other classes' own, as "midpoint".
-        "solver_type": ("midpoint", "bh1", "bh2", "logrho"),
-        "lower_order_final": (True, False),
-        "euler_at_final": (False, True),
-        "use_karras_sigmas": (False, True),
-        "use_exponential_sigmas": (False,),
-        "use_beta_sigmas": (False,),
-        "use_lu_lambdas": (False,),
-        "use_flow_sigmas": (False,),
-        "use_dynamic_shifting": (False,),
-        # Not among the class's fields, but it reads what an Euler config leaves it.
-        "sigma_min": None,
-        "sigma_max": None,
-        "final_sigmas_type": ("zero", "sigma_min"),
-        "lambda_min_clipped": (-math.inf,),
-        # A DDPM config's fixed variances don't matter here; a learned one changes the network.
-        "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
-        "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
-    }
-
-    def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
-        """See `Sampler.levels`: `num_inference_steps` calls, at whole timesteps."""
-        check_steps(num_inference_steps, schedule)
-        if self.sigma_rule == "karras":
-            sigmas, timesteps = self._karras(schedule, num_inference_steps)
-        else:
-            sigmas, timesteps = self._interpolated(schedule, num_inference_steps)
-        sigmas = sigmas.astype(np.float32)
-        if np.any(sigmas[1:] == sigmas[:-1]):
-            raise UsageError(
-                f"num_inference_steps is {num_inference_steps}; with {self.timestep_spacing} "
-                "spacing dpmpp-2m would then repeat a timestep, which it can't; give fewer steps"
-            )
-        final = final_sigma(schedule, self.final_sigmas_type)
-        visited = zip(sigmas.tolist(), np.trunc(timesteps).tolist(), strict=True)
-        return (*(_level(sigma, timestep) for sigma, timestep in visited), _level(final, 0.0))
-
-    def _interpolated(self, schedule: NoiseSchedule, n: int) -> tuple[Float64s, Float64s]:
-        spacing, offset = self.timestep_spacing, self.steps_offset
-        # The reference spreads n + 1 timesteps and drops the last, but for trailing ones.
-        spread = n if spacing == "trailing" else n + 1
-        timesteps = spaced_timesteps(spacing, schedule.num_train_timesteps, spread, offset)
-        timesteps = timesteps[:n].round()
-        return interpolated_sigmas(schedule, timesteps), timesteps
-
-    def _karras(self, schedule: NoiseSchedule, n: int) -> tuple[Float64s, Float64s]:
-        largest = self.sigma_max if self.sigma_max is not None else float(schedule.sigmas[-1])
-        smallest = self.sigma_min if self.sigma_min is not None else float(schedule.sigmas[0])
-        sigmas = karras_sigmas(largest, smallest, n)
-        timesteps = sigmas_to_timesteps(schedule, sigmas)
-        return sigmas, timesteps.round() if self.round_timesteps else timesteps
-
-    def init_noise_sigma(self, levels: Sequence[Level]) -> float:
-        """See `Sampler.init_noise_sigma`: latents have unit variance at every level."""
-        return 1.0
-
-    def sample(
-        self,
-        denoiser: Denoise,
-        x: Latents,
-        levels: Sequence[Level],
-        noise: Noise,
-        *,
-        begin: int = 0,
-    ) -> Run:
-        """See `Sampler.sample`; draws no noise."""
-        total = len(levels) - 1
-        earlier: Latents | None = None
-        for index in range(begin, total):
-            level, target = levels[index], levels[index + 1]
-            denoised = denoiser(x, level)
-            slope = None
-            if earlier is not None and not (index == total - 1 and self._first_order_end(levels)):
-                slope = _slope(denoised, earlier, levels[index - 1], level, target)
-            x = _step(x, denoised, slope, level, target)
-            earlier = denoised
-            x = replaced(x, (yield Step(index, total, level, x, denoised)))
-        return x
-
-    def _first_order_end(self, levels: Sequence[Level]) -> bool:
-        few = self.lower_order_final and len(levels) - 1 < FEW_STEPS
-        return self.euler_at_final or few or levels[-1].sigma == 0
+    algorithm_type: ClassVar[AlgorithmType] = "dpmsolver++"
+    solver_order: ClassVar[int] = 2
 
 
-def _level(sigma: float, timestep: float) -> Level:
-    """A level of noise over signal `sigma`, in the scaling alpha² + sigma² = 1."""
-    alpha = 1 / math.hypot(sigma, 1)
-    return Level(alpha, sigma * alpha, timestep)
+@dataclass(frozen=True)
+class DpmPP1M(DpmPP2M):
+    """DPM-Solver++ of first order: DDIM over these samplers' levels."""
+
+    solver_order: ClassVar[int] = 1
 
 
-def _log_snr(level: Level) -> float:
-    """Half the logarithm of the signal-to-noise ratio: lambda in the paper."""
-    return math.log(level.alpha) - math.log(level.sigma) if level.sigma > 0 else math.inf
+@dataclass(frozen=True)
+class DpmPP3M(DpmPP2M):
+    """DPM-Solver++(3M), deterministic."""
 
-
-def _slope(
-    denoised: Latents, earlier: Latents, before: Level, level: Level, target: Level
-) -> Latents:
-    """Half the change of the denoised estimate over the step ahead, from that over the last."""
-    ahead = _log_snr(target) - _log_snr(level)
-    behind = _log_snr(level) - _log_snr(before)
-    return (denoised - earlier) * (0.5 * ahead / behind)
-
-
-def _step(
-    x: Latents, denoised: Latents, slope: Latents | None, level: Level, target: Level
-) -> Latents:
-    """Equations 9 (no slope) and 12: the linear part exactly, the estimate by a polynomial."""
-    shrink = -math.expm1(_log_snr(level) - _log_snr(target))
-    estimate = denoised if slope is None else denoised + slope
-    return (target.sigma / level.sigma) * x + (target.alpha * shrink) * estimate
+    solver_order: ClassVar[int] = 3

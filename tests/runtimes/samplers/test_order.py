@@ -7,7 +7,7 @@ in float64, over part of the schedule and ending above sigma 0, where orders are
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -18,9 +18,15 @@ from runtimes.denoiser import Latents
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler
 from runtimes.samplers.ddim import DDIM
-from runtimes.samplers.dpmpp_2m import DpmPP2M
+from runtimes.samplers.deis import DEIS
+from runtimes.samplers.dpm_2m import Dpm2M, Dpm3M
+from runtimes.samplers.dpm_2s import Dpm2S, Dpm3S
+from runtimes.samplers.dpmpp_2m import DpmPP1M, DpmPP2M, DpmPP3M
+from runtimes.samplers.dpmpp_2s import DpmPP1S, DpmPP2S, DpmPP3S
 from runtimes.samplers.euler import Euler
 from runtimes.samplers.pndm import PNDM
+from runtimes.samplers.tcd import TCD
+from runtimes.samplers.unipc import UniPC
 from runtimes.schedule import Level
 
 MEAN, DEVIATION = 0.7, 0.4
@@ -54,9 +60,20 @@ def geometric(n: int) -> list[float]:
     return np.geomspace(NOISY, CLEAN, n + 1).tolist()
 
 
+def eased(n: int) -> list[float]:
+    """As `geometric`, but the first step, which is of first order, is of length h^1.5."""
+    first = (math.log(NOISY / CLEAN) / n) ** 1.5
+    return [NOISY, *np.geomspace(NOISY * math.exp(-first), CLEAN, n).tolist()]
+
+
 def even(n: int) -> list[float]:
     """PNDM's weights are of equal steps in noise over signal."""
     return np.linspace(NOISY, CLEAN, n + 1).tolist()
+
+
+def blocks(length: int) -> Callable[[int], list[float]]:
+    """As `geometric`, for samplers whose steps take so many calls each, which must fill them."""
+    return lambda n: geometric(n - n % length)
 
 
 def runge_kutta(n: int) -> list[float]:
@@ -83,10 +100,44 @@ def error(sampler: Sampler, levels: Sequence[Level]) -> float:
     return float(np.abs(x - solution(levels[-1])).max())
 
 
+UNCORRECTED = UniPC(lower_order_final=False, disable_corrector=tuple(range(256)))
 CASES: dict[str, tuple[Sampler, Any, Any, int]] = {
     "ddim": (DDIM(clip_sample=False), geometric, in_variance, 1),
     "euler": (Euler(), geometric, in_sigma, 1),
     "dpmpp-2m": (DpmPP2M(lower_order_final=False), geometric, in_variance, 2),
+    "dpmpp-2m heun": (
+        DpmPP2M(lower_order_final=False, solver_type="heun"),
+        geometric,
+        in_variance,
+        2,
+    ),
+    # The reference integrates half of the curvature, so that the third order is second.
+    "dpmpp-3m": (DpmPP3M(lower_order_final=False), eased, in_variance, 2),
+    "dpmpp-1m": (DpmPP1M(), geometric, in_variance, 1),
+    "dpm-2m": (Dpm2M(lower_order_final=False), geometric, in_variance, 2),
+    "dpm-3m": (Dpm3M(lower_order_final=False), eased, in_variance, 2),
+    "dpmpp-1s": (DpmPP1S(), blocks(1), in_variance, 1),
+    "dpmpp-2s": (DpmPP2S(), blocks(2), in_variance, 2),
+    "dpmpp-3s": (DpmPP3S(), blocks(3), in_variance, 3),
+    "dpmpp-3s heun": (DpmPP3S(solver_type="heun"), blocks(3), in_variance, 3),
+    "dpm-2s": (Dpm2S(), blocks(2), in_variance, 2),
+    "dpm-3s": (Dpm3S(), blocks(3), in_variance, 3),
+    "deis 2": (DEIS(lower_order_final=False), geometric, in_variance, 2),
+    # 3.0 to 3.6 is measured.
+    "deis 3": (DEIS(solver_order=3, lower_order_final=False), eased, in_variance, 3),
+    # The corrector adds one order to the predictor's.
+    **{
+        f"unipc {order} {solver}": (
+            UniPC(solver_order=order, solver_type=solver, lower_order_final=False),
+            eased,
+            in_variance,
+            order + 1,
+        )
+        for order in (1, 2, 3)
+        for solver in ("bh1", "bh2")
+    },
+    "unip": (UNCORRECTED, geometric, in_variance, 2),
+    "tcd": (TCD(eta=0.0), geometric, in_variance, 1),
     # Begins with two steps of lower order: their errors are of third order and small beside the
     # others' fourth, so that 3.6 is measured here.
     "plms": (PNDM(skip_prk_steps=True), plms, in_variance, 3),

@@ -6,6 +6,8 @@ classifier-free guidance.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +33,13 @@ def options(name: str) -> Options:
     return found
 
 
-REFERENCES: dict[str, str] = {name: vars(load_sampler(name))["REFERENCE"] for name in SAMPLERS}
+def reference_class(name: str) -> str:
+    """The diffusers class that one of the project's own samplers follows."""
+    sampler: Any = load_sampler(name)
+    return sampler.REFERENCE
+
+
+REFERENCES: dict[str, str] = {name: reference_class(name) for name in SAMPLERS}
 """Sampler → diffusers class."""
 
 # The scheduler_config.json files of Stable Diffusion 1.5, 2.1 (v) and 2.1 base, and of SDXL.
@@ -83,9 +91,23 @@ UNIT_NOISE = Generator(0).randn((2, 4, 8, 8))
 SCALE = 2.5
 
 
+def _is_field(sampler: Any, name: str) -> bool:
+    return name in {field.name for field in dataclasses.fields(sampler)}
+
+
+def reference_options(name: str) -> Config:
+    """What makes a diffusers class run as a sampler does, where the class runs as several."""
+    sampler: Any = load_sampler(name)
+    fixed = ("algorithm_type", "solver_order")
+    own = {key: getattr(sampler, key) for key in fixed if hasattr(sampler, key)}
+    own = {key: value for key, value in own.items() if not _is_field(sampler, key)}
+    ends = options(name).get("final_sigmas_type")
+    return own | ({"final_sigmas_type": "sigma_min"} if ends == ("sigma_min",) else {})
+
+
 def reference_scheduler(name: str, config: Config, steps: int, **overrides: object) -> Any:
     scheduler_class = getattr(diffusers, REFERENCES[name])
-    scheduler = scheduler_class.from_config(config, **overrides)
+    scheduler = scheduler_class.from_config(config, **reference_options(name) | overrides)
     scheduler.set_timesteps(steps)
     if hasattr(scheduler, "set_begin_index"):
         # Else it looks its place up by timestep, and takes the second of two equal ones.
@@ -94,6 +116,8 @@ def reference_scheduler(name: str, config: Config, steps: int, **overrides: obje
 
 
 def reference_trajectory(scheduler: Any, **step_arguments: object) -> list[Latents]:
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        step_arguments = {"generator": torch.Generator().manual_seed(0), **step_arguments}
     x = torch.from_numpy(UNIT_NOISE) * scheduler.init_noise_sigma
     trajectory: list[Latents] = []
     for timestep in scheduler.timesteps:
