@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -22,10 +22,11 @@ from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.parts import Parts
 from runtimes.pictures import to_pillow, to_unit
+from runtimes.plan import make_plan
 from runtimes.prompts import Embeddings, embed
 from runtimes.result import Cancelled, Preview, Result
-from runtimes.samplers import Latents, Run, Step, make_sampler
-from runtimes.schedule import NoiseSchedule
+from runtimes.samplers import Latents, Run, Step
+from runtimes.samplers.choice import Scalar
 from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
 from runtimes.tasks import Call, Start, load_task
@@ -117,13 +118,17 @@ class Pipeline:
         guidance_scale: float | None = None,
         seed: int | None = None,
         sampler: str | None = None,
-        karras: bool | None = None,
         height: int | None = None,
         width: int | None = None,
         num_images_per_prompt: int = 1,
         latents: Floats | None = None,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
+        schedule: str | None = None,
+        spacing: str | None = None,
+        sigmas: Sequence[float] | None = None,
+        timesteps: Sequence[float] | None = None,
+        sampler_options: Mapping[str, Scalar] | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -137,13 +142,21 @@ class Pipeline:
             seed: of the noise; the same seed gives the noise that `torch.Generator().manual_seed`
                 gives. None draws one from the system, which the result tells.
             sampler: a name of `runtimes.samplers.sampler_names`.
-            karras: Karras' noise levels or the plain ones; None leaves it to the bundle.
             height: in pixels, a multiple of the VAE's factor; what the bundle was built for, if so.
             width: likewise.
             num_images_per_prompt: pictures of each prompt.
             latents: unit normal noise [n, channels, h, w] in place of the seed's.
             output_type: "pil" for Pillow images, "np" for float32 in [0, 1], "latent".
             callback: called after each step; returning False cancels.
+            schedule: how noise levels lie: "plain", "karras", "exponential", "beta",
+                "polyexponential", "lu" or "ays" (align your steps).
+            spacing: which timesteps are visited: "leading", "linspace" or "trailing".
+            sigmas: noise levels of all steps, descending, and where the last one ends, mostly 0; in
+                place of a number of steps and a schedule.
+            timesteps: of all steps, descending, likewise.
+            sampler_options: over fields of the bundle's scheduler config, as diffusers'
+                `from_config(config, **options)`, such as {"rescale_betas_zero_snr": True}; also the
+                sampler's own, such as {"eta": 1.0} for ddim.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -164,10 +177,14 @@ class Pipeline:
             guidance_scale=guidance_scale,
             seed=seed,
             sampler=sampler,
-            karras=karras,
             height=height,
             width=width,
             num_images_per_prompt=num_images_per_prompt,
+            schedule=schedule,
+            spacing=spacing,
+            sigmas=sigmas,
+            timesteps=timesteps,
+            sampler_options=sampler_options,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -198,15 +215,16 @@ class Pipeline:
         return Result(images, finished, settings, self.origin, watch.timings())
 
     def _call(self, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Call:
-        config = self.bundle.scheduler_config
-        sampler = make_sampler(settings.sampler, config, karras=settings.karras)
+        steps = settings.num_inference_steps
+        plan = make_plan(self.bundle, settings.sampler, steps, settings.choice)
         return Call(
             bundle=self.bundle,
             parts=self._parts,
             settings=settings,
             inputs=inputs,
-            sampler=sampler,
-            levels=sampler.levels(NoiseSchedule.from_config(config), settings.num_inference_steps),
+            sampler=plan.sampler,
+            levels=plan.levels,
+            prediction_type=plan.prediction_type,
             generator=Generator(settings.seed),
             watch=watch,
         )
@@ -268,7 +286,7 @@ class Pipeline:
             call.settings.guidance_scale,
             halves="apart" if unet.batch == 1 else "together",
         )
-        return Denoiser(guided, self.bundle.manifest.prediction_type)
+        return Denoiser(guided, call.prediction_type)
 
     def _decode(self, latents: Floats) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""

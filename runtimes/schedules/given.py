@@ -1,0 +1,107 @@
+"""Sigmas and timesteps that a caller gives in place of a rule's: what they must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+from numbers import Real
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.errors import UsageError
+
+Float64s = NDArray[np.float64]
+
+
+def check_sigmas(sigmas: object) -> tuple[float, ...]:
+    """Sigmas of all steps, descending, and the one where the last step ends, mostly 0.
+
+    Raises:
+        UsageError: fewer than two, or one isn't a finite number of at least 0, or isn't below the
+            one before it.
+    """
+    found = _descending("sigmas", sigmas)
+    if len(found) < 2:
+        raise UsageError(
+            f"sigmas has {len(found)} value(s); give those of all steps and, last, where the last "
+            "step ends, such as 14.6,3.9,0.9,0"
+        )
+    return found
+
+
+def check_timesteps(timesteps: object) -> tuple[float, ...]:
+    """Timesteps of all steps, descending.
+
+    Raises:
+        UsageError: none, or one isn't a finite number of at least 0, or isn't below the one before.
+    """
+    found = _descending("timesteps", timesteps)
+    if not found:
+        raise UsageError("timesteps is empty; give those of all steps, such as 999,666,333")
+    return found
+
+
+def _descending(name: str, values: object) -> tuple[float, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UsageError(f"{name} must be a list of numbers, not {type(values).__name__}")
+    found = tuple(_number(name, value) for value in cast("Iterable[object]", values))
+    for index, (before, value) in enumerate(pairwise(found)):
+        if value >= before:
+            wrong = "the same as" if value == before else f"above {before:g},"
+            raise UsageError(
+                f"{name} must descend, but value {index + 2} is {value:g}, {wrong} the one before"
+            )
+    return found
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise UsageError(f"{name} holds {value!r}; each must be a finite number")
+    if value < 0:
+        raise UsageError(f"{name} holds {float(value):g}; each must be at least 0")
+    return float(value)
+
+
+def check_given_count(name: str, steps: int, num_inference_steps: int) -> None:
+    """Refuses another number of steps than the sigmas or timesteps make.
+
+    Raises:
+        UsageError: they differ.
+    """
+    if steps != num_inference_steps:
+        raise UsageError(
+            f"num_inference_steps is {num_inference_steps}, but the {name} given make {steps} "
+            f"step(s); leave num_inference_steps out, or give {name} for as many"
+        )
+
+
+def given_timesteps(
+    timesteps: tuple[float, ...], num_inference_steps: int, num_train_timesteps: int, *, whole: bool
+) -> Float64s:
+    """A caller's timesteps, checked against the schedule they are of.
+
+    Args:
+        timesteps: what `check_timesteps` gave.
+        num_inference_steps: how many they must be.
+        num_train_timesteps: one more than the largest.
+        whole: whether the sampler visits whole ones only.
+
+    Raises:
+        UsageError: another number of them, or one is past the schedule's end or a fraction.
+    """
+    check_given_count("timesteps", len(timesteps), num_inference_steps)
+    if timesteps[0] > num_train_timesteps - 1:
+        raise UsageError(
+            f"timesteps begin at {timesteps[0]:g}; the schedule's are 0 to "
+            f"{num_train_timesteps - 1}"
+        )
+    fractions = [timestep for timestep in timesteps if whole and not timestep.is_integer()]
+    if fractions:
+        raise UsageError(
+            f"timesteps hold {fractions[0]:g}; this sampler visits whole ones only (euler takes "
+            "fractions)"
+        )
+    return np.array(timesteps, np.float64)
