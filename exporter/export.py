@@ -25,6 +25,7 @@ from exporter.weights import Planned, stream
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Manifest
 from runtimes.samplers import default_sampler
+from runtimes.samplers.config_fields import check_fields
 
 DType = Literal["source", "fp32", "fp16"]
 DTYPES: tuple[DType, ...] = ("source", "fp32", "fp16")
@@ -88,7 +89,8 @@ def export(
         The bundle's manifest.
 
     Raises:
-        UsageError: an option is wrong or the output exists.
+        UsageError: an option is wrong, the output exists, or the scheduler's config has a field
+            that no scheduler has.
         SourceError: the source is refused.
         WeightError: a weight is missing, unexpected or misshapen.
         VerificationError: a component departs from torch.
@@ -101,6 +103,7 @@ def export(
     model = open_source(config.source, config.source_options, progress)
     prepared, recognised = prepare(model, config.components)
     scheduler = model.scheduler_config()  # what is missing is told before slow work begins
+    check_fields(scheduler)
     if config.verify == "image":
         from exporter.verify_image import check_drawable
 
@@ -237,9 +240,12 @@ def _write_texts(texts: Mapping[str, bytes], folder: Path) -> None:
 
 
 def _default_sampler(scheduler: Config, progress: Progress) -> str:
-    """The sampler that follows the source's scheduler, or one that works with every schedule."""
+    """The sampler that follows the source's scheduler, or one that works with every schedule.
+
+    The runtime doesn't take the latter unasked: it would give other pictures than the source.
+    """
     try:
         return default_sampler(scheduler)
     except UsageError as e:
-        progress(f"{e} Pictures are made with {_ANY_SCHEDULE} where none is named.")
+        progress(f"{e} The bundle makes pictures where one is named, with {_ANY_SCHEDULE} say.")
         return _ANY_SCHEDULE

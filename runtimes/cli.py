@@ -13,6 +13,8 @@ import typer
 
 from runtimes.errors import UsageError
 from runtimes.samplers import sampler_names
+from runtimes.samplers.choice import SCHEDULES
+from runtimes.schedule import SPACINGS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,10 +62,6 @@ def generate(
     ] = None,
     sampler: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(sampler_names())}.")
-    ] = None,
-    karras: Annotated[
-        bool | None,
-        typer.Option("--karras/--no-karras", help="Karras' noise levels or plain ones."),
     ] = None,
     height: Annotated[int | None, typer.Option(help="In pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="In pixels.")] = None,
@@ -164,11 +162,31 @@ def generate(
         int | None,
         typer.Option(help="Noise that upscaling adds to --image, 0 to 350; 20 if absent."),
     ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help=f"Of noise levels: one of {', '.join(SCHEDULES)}.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(help=f"Of timesteps: one of {', '.join(SPACINGS)}.")
+    ] = None,
+    sigmas: Annotated[
+        str | None,
+        typer.Option(help="Noise levels in place of steps and schedule, such as 14.6,3.9,0.9,0."),
+    ] = None,
+    timesteps: Annotated[
+        str | None, typer.Option(help="Timesteps, likewise, such as 999,666,333.")
+    ] = None,
+    sampler_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Over a field of the scheduler config; may be repeated."
+        ),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
     Settings that are not given come from the bundle.
     """
+    from runtimes.arguments import named_values, number_list
     from runtimes.bundle import open_bundle
     from runtimes.inputs import Inputs
     from runtimes.parts import check_memory
@@ -192,7 +210,6 @@ def generate(
         guidance_scale=guidance_scale,
         seed=seed,
         sampler=sampler,
-        karras=karras,
         height=height,
         width=width,
         num_images_per_prompt=num_images,
@@ -203,13 +220,18 @@ def generate(
         variation_strength=variation_strength,
         vae_tile=vae_tile,
         guidance_rescale=guidance_rescale,
-        guidance_interval=_numbers("--guidance-interval", guidance_interval),
+        guidance_interval=number_list("--guidance-interval", guidance_interval),
         perp_neg=perp_neg,
         negative_weight=negative_weight,
         prompt_syntax=prompt_syntax,
         long_prompts=long_prompts,
         clip_skip=clip_skip,
         noise_level=noise_level,
+        schedule=schedule,
+        spacing=spacing,
+        sigmas=number_list("--sigmas", sigmas),
+        timesteps=number_list("--timesteps", timesteps),
+        sampler_options=named_values("--sampler-option", sampler_option or ()),
     )
     if from_picture is None and prompt is None and prompt_embeds is None:
         raise UsageError(
@@ -295,10 +317,13 @@ def _progress() -> Generator[Callable[[Preview], None]]:
 def _as_line(result: Result, paths: list[Path]) -> str:
     settings = result.settings
     written = str(paths[0]) if len(paths) == 1 else f"{paths[0]} … {paths[-1]}"
-    karras = " with Karras sigmas" if settings.karras else ""
+    given = "given sigmas" if settings.sigmas is not None else "given timesteps"
+    schedule = settings.schedule or given
+    followed = "" if schedule == "plain" else f" ({schedule})"
     return (
         f"{written}: {settings.width}×{settings.height}, {settings.num_inference_steps} steps of "
-        f"{settings.sampler}{karras}, guidance {settings.guidance_scale:g}, seed {settings.seed}, "
+        f"{settings.sampler}{followed}, guidance {settings.guidance_scale:g}, "
+        f"seed {settings.seed}, "
         f"{result.timings.total / 1000:.1f} s"
     )
 

@@ -33,6 +33,16 @@ SAMPLER_TITLES: dict[str, str] = {
 }
 """Sampler → the name under which other tools know it; for others, our own."""
 
+SCHEDULE_TITLES: dict[str, str] = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "polyexponential": "Polyexponential",
+    "beta": "Beta",
+    "lu": "Lu",
+    "ays": "Align Your Steps",
+}
+"""Schedule → the name under which other tools know it; they leave out what is plain."""
+
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What made a picture, beside its settings.
@@ -79,11 +89,23 @@ def png_texts(settings: Settings, origin: Origin, index: int) -> dict[str, str]:
     }
 
 
+def _schedule(settings: Settings) -> dict[str, str]:
+    """What other tools read of the schedule, and sigmas or timesteps that were given."""
+    fields: dict[str, str] = {}
+    if settings.schedule in SCHEDULE_TITLES:
+        fields["Schedule type"] = SCHEDULE_TITLES[settings.schedule]
+    for title, given in (("Sigmas", settings.sigmas), ("Timesteps", settings.timesteps)):
+        if given is not None:
+            # In quotes, as other tools write what holds a comma.
+            fields[title] = f'"{", ".join(f"{value:g}" for value in given)}"'
+    return fields
+
+
 def _parameters(settings: Settings, origin: Origin, prompt: str, negative: str) -> str:
     fields = {
         "Steps": settings.num_inference_steps,
         "Sampler": SAMPLER_TITLES.get(settings.sampler, settings.sampler),
-        **({"Schedule type": "Karras"} if settings.karras else {}),
+        **_schedule(settings),
         "CFG scale": f"{settings.guidance_scale:g}",
         "Seed": settings.seed,
         "Size": f"{settings.width}x{settings.height}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -30,6 +30,7 @@ from runtimes.metadata import Origin
 from runtimes.noise import Generator
 from runtimes.parts import Memory, Parts, check_memory
 from runtimes.pictures import to_pillow
+from runtimes.plan import make_plan
 from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import Embeddings, LongPrompts, Prompted, Syntax, embed
 from runtimes.prompts.check import check_readable
@@ -39,8 +40,8 @@ from runtimes.prompts.given import with_embeddings
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Cancelled, Preview, Result
-from runtimes.samplers import Latents, Run, Step, make_sampler
-from runtimes.schedule import NoiseSchedule
+from runtimes.samplers import Latents, Run, Step
+from runtimes.samplers.choice import Scalar
 from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
 from runtimes.tasks import Call, Start, load_task
@@ -149,7 +150,6 @@ class Pipeline:
         guidance_scale: float | None = None,
         seed: int | None = None,
         sampler: str | None = None,
-        karras: bool | None = None,
         height: int | None = None,
         width: int | None = None,
         num_images_per_prompt: int = 1,
@@ -175,6 +175,11 @@ class Pipeline:
         prompt_embeds: PromptEmbeddings | Floats | Path | str | None = None,
         negative_prompt_embeds: Floats | None = None,
         noise_level: int | None = None,
+        schedule: str | None = None,
+        spacing: str | None = None,
+        sigmas: Sequence[float] | None = None,
+        timesteps: Sequence[float] | None = None,
+        sampler_options: Mapping[str, Scalar] | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -191,7 +196,6 @@ class Pipeline:
             seed: of the noise; the same seed gives the noise that `torch.Generator().manual_seed`
                 gives. None draws one from the system, which the result tells.
             sampler: a name of `runtimes.samplers.sampler_names`.
-            karras: Karras' noise levels or the plain ones; None leaves it to the bundle.
             height: in pixels, a multiple of the VAE's factor; what the bundle was built for, if so.
             width: likewise.
             num_images_per_prompt: pictures of each prompt.
@@ -235,6 +239,15 @@ class Pipeline:
                 array [prompts, tokens, width].
             negative_prompt_embeds: in place of `negative_prompt`, an array of the same shape.
             noise_level: how much noise an upscaler adds to its image, 0 to 350; 20 if None.
+            schedule: how noise levels lie: "plain", "karras", "exponential", "beta",
+                "polyexponential", "lu" or "ays" (align your steps).
+            spacing: which timesteps are visited: "leading", "linspace" or "trailing".
+            sigmas: noise levels of all steps, descending, and where the last one ends, mostly 0; in
+                place of a number of steps and a schedule.
+            timesteps: of all steps, descending, likewise.
+            sampler_options: over fields of the bundle's scheduler config, as diffusers'
+                `from_config(config, **options)`, such as {"rescale_betas_zero_snr": True}; also the
+                sampler's own, such as {"eta": 1.0} for ddim.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -257,7 +270,6 @@ class Pipeline:
             guidance_scale=guidance_scale,
             seed=seed,
             sampler=sampler,
-            karras=karras,
             height=height,
             width=width,
             num_images_per_prompt=num_images_per_prompt,
@@ -276,6 +288,11 @@ class Pipeline:
             clip_skip=clip_skip,
             tokenizer=self._parts.tokenizers["text_encoder"],
             noise_level=noise_level,
+            schedule=schedule,
+            spacing=spacing,
+            sigmas=sigmas,
+            timesteps=timesteps,
+            sampler_options=sampler_options,
         )
         return self.run(settings, inputs, output_type=output_type, callback=callback)
 
@@ -386,15 +403,16 @@ class Pipeline:
         return Result(images, finished, settings, self.origin, watch.timings(), peak)
 
     def _call(self, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Call:
-        config = self.bundle.scheduler_config
-        sampler = make_sampler(settings.sampler, config, karras=settings.karras)
+        steps = settings.num_inference_steps
+        plan = make_plan(self.bundle, settings.sampler, steps, settings.choice)
         return Call(
             bundle=self.bundle,
             parts=self._parts,
             settings=settings,
             inputs=inputs,
-            sampler=sampler,
-            levels=sampler.levels(NoiseSchedule.from_config(config), settings.num_inference_steps),
+            sampler=plan.sampler,
+            levels=plan.levels,
+            prediction_type=plan.prediction_type,
             generator=Generator(settings.seed),
             watch=watch,
         )
@@ -461,7 +479,7 @@ class Pipeline:
             calls=len(call.levels) - 1 - start.begin,
             halves="apart" if unet.batch == 1 else "together",
         )
-        return Denoiser(guided, self.bundle.manifest.prediction_type)
+        return Denoiser(guided, call.prediction_type)
 
     def _decode(self, latents: Floats, settings: Settings, watch: Stopwatch) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""

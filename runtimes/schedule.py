@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import UsageError
-from runtimes.schedules.betas import BETA_SCHEDULES, BetaConfig, betas, cumprod
+from runtimes.schedules.betas import BETA_SCHEDULES, BetaConfig, betas, cumprod, torch_linspace
 from runtimes.schedules.sigma_rules import RHO, SIGMA_RULES, SigmaRule, karras_sigmas
 from runtimes.schedules.spacings import (
     SPACINGS,
@@ -52,6 +52,7 @@ __all__ = [
     "karras_sigmas",
     "leading",
     "linspace",
+    "log_linear_sigmas",
     "sigmas_to_timesteps",
     "spaced_timesteps",
     "trailing",
@@ -160,7 +161,13 @@ def interpolated_sigmas(schedule: NoiseSchedule, timesteps: NDArray[np.floating[
     return np.interp(timesteps, np.arange(schedule.num_train_timesteps), schedule.sigmas)
 
 
-def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: Float64s) -> Float64s:
+def log_linear_sigmas(schedule: NoiseSchedule, n: int) -> Float32s:
+    """As many sigmas from the largest to the smallest, even in their float32 logarithms."""
+    largest, smallest = np.log(schedule.sigmas[[-1, 0]]).tolist()
+    return np.exp(torch_linspace(largest, smallest, n))
+
+
+def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: NDArray[np.floating[Any]]) -> Float64s:
     """The timesteps of sigmas, linear in log(sigma) between two of training."""
     log_sigmas, log_sigma = np.log(schedule.sigmas), np.log(np.maximum(sigmas, 1e-10))
     above = np.searchsorted(log_sigmas, log_sigma, side="right")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from runtimes.samplers.choice import ScheduleChoice
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides the pictures of one call, apart from the bundle.
@@ -15,7 +17,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         guidance_scale: classifier-free guidance; 1 and 0 turn it off.
         seed: of the noise, -2^63 to 2^64-1.
         sampler: a name of `runtimes.samplers.sampler_names`.
-        karras: whether Karras' noise levels are used.
         height: in pixels.
         width: in pixels.
         num_images_per_prompt: pictures of each prompt.
@@ -42,6 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         embeddings_sha256: of the prompt embeddings that were given in place of texts, hex; None
             where there were none.
         noise_level: training timestep of the noise that upscaling adds to its picture.
+        schedule: a name of `runtimes.samplers.choice.SCHEDULES`; None where sigmas or timesteps are
+            given.
+        spacing: which timesteps the schedule spreads; None where they are no spread, or the
+            sampler has its own.
+        sigmas: as given, of all steps and of where the last one ends.
+        timesteps: as given, of all steps.
+        sampler_options: as given, over the scheduler config.
     """
 
     prompt: tuple[str, ...]
@@ -50,7 +58,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     guidance_scale: float
     seed: int
     sampler: str
-    karras: bool
     height: int
     width: int
     num_images_per_prompt: int
@@ -72,6 +79,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clip_skip: int = 0
     embeddings_sha256: str | None = None
     noise_level: int | None = None
+    schedule: str | None = "plain"
+    spacing: str | None = None
+    sigmas: tuple[float, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
+    sampler_options: dict[str, bool | int | float | str] = {}
+
+    @property
+    def choice(self) -> ScheduleChoice:
+        """All that is said of the schedule."""
+        return ScheduleChoice(
+            self.schedule, self.spacing, self.sigmas, self.timesteps, self.sampler_options
+        )
 
     @property
     def guided(self) -> bool:

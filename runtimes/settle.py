@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 from runtimes.bundle import Bundle
 from runtimes.checks import (
@@ -21,15 +21,17 @@ from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
 from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import digests, read_inputs, settle_options
+from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
 from runtimes.prompts.check import check_readable, warn_unused
 from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts
 from runtimes.prompts.given import check_texts, embeddings_sha256
 from runtimes.prompts.plan import check_long_prompts, check_syntax
-from runtimes.samplers import make_sampler, options_of, sampler_names
-from runtimes.samplers.options import resolve
-from runtimes.schedule import NoiseSchedule
+from runtimes.samplers import SAMPLERS, default_sampler, sampler_names
+from runtimes.samplers.choice import Scalar, ScheduleChoice
+from runtimes.samplers.options import SIGMA_FLAGS
+from runtimes.schedules.given import check_given_count
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
 from runtimes.tasks.from_picture import check_entry
@@ -55,7 +57,6 @@ def settle(
     guidance_scale: float | None = None,
     seed: int | None = None,
     sampler: str | None = None,
-    karras: bool | None = None,
     height: int | None = None,
     width: int | None = None,
     num_images_per_prompt: int = 1,
@@ -74,6 +75,11 @@ def settle(
     clip_skip: int | None = None,
     tokenizer: ClipTokenizer | None = None,
     noise_level: int | None = None,
+    schedule: str | None = None,
+    spacing: str | None = None,
+    sigmas: Sequence[float] | None = None,
+    timesteps: Sequence[float] | None = None,
+    sampler_options: Mapping[str, Scalar] | None = None,
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
@@ -99,7 +105,7 @@ def settle(
         variation_strength=variation_strength,
     )
     pictures = read_inputs(inputs)
-    defaults, config = bundle.manifest.defaults, bundle.scheduler_config
+    defaults = bundle.manifest.defaults
     prompts, negatives = check_texts(prompt, negative_prompt, inputs)
     scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
     embedded = embedded_width(bundle.graph("unet")) is not None
@@ -110,12 +116,13 @@ def settle(
         negative=any(negatives) or inputs.negative_prompt_embeds is not None,
     )
     syntax = check_syntax(prompt_syntax)
-    name = _given(sampler, defaults.sampler)
-    steps = _given(num_inference_steps, defaults.num_inference_steps)
-    steps = check_count("num_inference_steps", steps, MAX_STEPS)
-    made = make_sampler(name, config, karras=karras)
-    levels = made.levels(NoiseSchedule.from_config(config), steps)
-    _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
+    if sampler is None:
+        sampler = _default_sampler(bundle)
+    choice = ScheduleChoice(schedule, spacing, sigmas, timesteps, sampler_options or {}).checked()
+    steps = _steps(choice, num_inference_steps, defaults.num_inference_steps)
+    plan = make_plan(bundle, sampler, steps, choice)
+    timesteps_visited = [level.timestep for level in plan.levels[:-1]]
+    _check_timesteps(bundle.graph("unet"), sampler, timesteps_visited)
     images = pictures.get("image", ())
     # One prompt for several pictures is the prompt of each.
     texts_alone = inputs.prompt_embeds is None
@@ -130,8 +137,7 @@ def settle(
         num_inference_steps=steps,
         guidance_scale=scale,
         seed=check_seed(seed),
-        sampler=name,
-        karras=_uses_karras(name, config, karras),
+        sampler=sampler,
         height=_side(bundle, "height", height, sized_by, own),
         width=_side(bundle, "width", width, sized_by, own),
         num_images_per_prompt=check_count(
@@ -155,9 +161,10 @@ def settle(
         clip_skip=check_clip_skip(bundle, clip_skip),
         embeddings_sha256=embeddings_sha256(inputs),
         noise_level=check_noise_level(task, noise_level),
+        **_settled(choice, plan),
     )
     if settings.strength is not None:
-        check_entry(made, levels, settings)
+        check_entry(plan.sampler, plan.levels, settings)
     check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
     warn_unused(settings, inputs)
@@ -221,11 +228,49 @@ def _given(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def _uses_karras(sampler: str, config: Mapping[str, object], asked: bool | None) -> bool:
-    # A third party's sampler has no such option.
-    rows = options_of(sampler)
-    options = {} if rows is None else resolve(sampler, rows, config, karras=asked)
-    return bool(options.get("use_karras_sigmas"))
+def _default_sampler(bundle: Bundle) -> str:
+    """The bundle's sampler, if its scheduler config is one that a sampler can stand for.
+
+    Where no sampler follows the scheduler's class, export noted one that works with every schedule.
+    It would give other pictures than the reference, so it isn't taken unasked.
+    """
+    config, name = bundle.scheduler_config, bundle.manifest.defaults.sampler
+    if name in SAMPLERS and "_class_name" in config:
+        default_sampler(config)
+    return name
+
+
+def _steps(choice: ScheduleChoice, asked: int | None, default: int) -> int:
+    """How many steps are asked for; sigmas and timesteps that are given say it themselves."""
+    given = len(choice.timesteps or ()) or len(choice.sigmas or (0,)) - 1
+    steps = check_count("num_inference_steps", _given(asked, given or default), MAX_STEPS)
+    if given:
+        check_given_count("timesteps" if choice.timesteps else "sigmas", given, steps)
+    return steps
+
+
+class _Settled(TypedDict):
+    schedule: str | None
+    spacing: str | None
+    sigmas: tuple[float, ...] | None
+    timesteps: tuple[float, ...] | None
+    sampler_options: dict[str, Scalar]
+
+
+def _settled(choice: ScheduleChoice, plan: Plan) -> _Settled:
+    """What was said of the schedule, with the scheduler config's word where nothing was."""
+    rule = str(getattr(plan.sampler, "sigma_rule", "interpolated"))
+    schedule = choice.schedule or ("plain" if rule == "interpolated" else rule)
+    spacing = getattr(plan.sampler, "timestep_spacing", None)
+    said = {*SIGMA_FLAGS, "timestep_spacing"}  # which the two above say now
+    given = choice.sigmas is not None or choice.timesteps is not None
+    return {
+        "schedule": None if given else schedule,
+        "spacing": None if given or schedule == "ays" else spacing,
+        "sigmas": None if choice.sigmas is None else tuple(choice.sigmas),
+        "timesteps": None if choice.timesteps is None else tuple(choice.timesteps),
+        "sampler_options": {k: v for k, v in choice.sampler_options.items() if k not in said},
+    }
 
 
 def _side(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
 
 from runtimes import registry
 from runtimes.errors import UsageError, unknown_name
-from runtimes.samplers.options import Options, resolve
+from runtimes.samplers.choice import Scalar, ScheduleChoice, check_taken, over
+from runtimes.samplers.config_fields import check_fields
+from runtimes.samplers.options import Options, resolve, sigma_rule, source_of
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
-from runtimes.schedule import SigmaRule
+from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
 
 __all__ = [
     "SAMPLERS",
@@ -118,14 +121,6 @@ SOLVERS: dict[str, dict[tuple[object, object], str]] = {
 }
 """The classes that follow several samplers: algorithm_type and solver_order → which."""
 
-SIGMA_FLAGS: dict[str, SigmaRule] = {
-    "use_karras_sigmas": "karras",
-    "use_lu_lambdas": "lu",
-    "use_exponential_sigmas": "exponential",
-    "use_beta_sigmas": "beta",
-}
-"""Flag of a scheduler_config.json → the rule it stands for, in the reference's precedence."""
-
 
 def load_sampler(name: str) -> type[Sampler]:
     """The class behind a sampler's name.
@@ -142,7 +137,14 @@ def sampler_names() -> tuple[str, ...]:
 
 
 def make_sampler(
-    name: str, scheduler_config: Mapping[str, object], *, karras: bool | None = None
+    name: str,
+    scheduler_config: Mapping[str, object],
+    *,
+    schedule: str | None = None,
+    spacing: str | None = None,
+    sigmas: Sequence[float] | None = None,
+    timesteps: Sequence[float] | None = None,
+    sampler_options: Mapping[str, Scalar] | None = None,
 ) -> Sampler:
     """A sampler with the options of a bundle's scheduler config.
 
@@ -150,22 +152,41 @@ def make_sampler(
         name: a key of `SAMPLERS`.
         scheduler_config: the content of the bundle's scheduler_config.json, written by whichever
             diffusers class.
-        karras: Karras sigmas or none, over what the config says; None leaves it to the config.
+        schedule: "plain" or a sigma rule, over what the config says; None leaves it to the config.
+            The aligned steps ("ays") hang on the model's family: see `runtimes.plan`.
+        spacing: which timesteps are visited, likewise.
+        sigmas: of all steps, descending, and the one where the last step ends.
+        timesteps: of all steps, descending.
+        sampler_options: over the config's fields, as diffusers' `from_config(config, **options)`;
+            also fields of the sampler that are no diffusers class's, such as eta.
 
     Raises:
-        UsageError: the sampler is unknown, or can't run with the config.
+        UsageError: the sampler is unknown, what is asked for conflicts, the sampler can't do it,
+            or it can't run with the config.
     """
     sampler = load_sampler(name)
-    rows = options_of(name)
-    if rows is None:
-        return _build(sampler, dict(scheduler_config))
-    options = resolve(name, rows, scheduler_config, karras=karras)
-    if "use_karras_sigmas" in options:
-        named = (rule for flag, rule in SIGMA_FLAGS.items() if options.get(flag))
-        options["sigma_rule"] = next(named, "interpolated")
-    # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
-    options["round_timesteps"] = options.get("beta_schedule") != "squaredcos_cap_v2"
-    return _build(sampler, options)
+    rows, taken = options_of(name), fields_of(sampler)
+    choice = ScheduleChoice(schedule, spacing, sigmas, timesteps, sampler_options or {}).checked()
+    if choice.schedule == "ays":
+        raise UsageError(
+            "schedule 'ays' is a table of the model's family, which a scheduler config doesn't "
+            "tell; see runtimes.plan"
+        )
+    check_taken(name, rows, taken, choice)
+    check_fields(scheduler_config, () if rows is not None else taken)
+    config = over(scheduler_config, choice)
+    said = choice.sampler_options
+    options = dict(config) if rows is None else resolve(name, rows, config, said)
+    options |= said
+    rule = sigma_rule(options)
+    options |= {
+        "sigma_rule": rule if choice.schedule in (None, "plain") else choice.schedule,
+        # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
+        "round_timesteps": options.get("beta_schedule") != "squaredcos_cap_v2",
+        "sigmas": choice.sigmas,
+        "timesteps": choice.timesteps,
+    }
+    return _build(sampler, {key: options[key] for key in options if key in taken}, said)
 
 
 def options_of(name: str) -> Options | None:
@@ -173,20 +194,34 @@ def options_of(name: str) -> Options | None:
     return cast("Options", cast("Any", load_sampler(name)).OPTIONS) if name in SAMPLERS else None
 
 
-def _build(sampler: type[Sampler], options: dict[str, object]) -> Sampler:
+def fields_of(sampler: type[Sampler]) -> frozenset[str]:
+    """What a sampler's constructor takes."""
+    return frozenset(inspect.signature(sampler).parameters)
+
+
+def _build(sampler: type[Sampler], options: dict[str, object], said: Collection[str]) -> Sampler:
     try:
         return msgspec.convert(options, sampler)
     except msgspec.ValidationError as error:
-        raise UsageError(f"scheduler_config.json: {error}") from error
+        name = str(error).rpartition("$.")[2].rstrip("`")
+        raise UsageError(f"{source_of(name, said)}: {error}") from error
 
 
 def default_sampler(scheduler_config: Mapping[str, object]) -> str:
     """The name of the sampler that follows the class a scheduler config was written for.
 
     Raises:
-        UsageError: no sampler here follows that class, or the class in that configuration.
+        UsageError: no sampler here follows that class, or the class in that configuration, or the
+            config has a field that no scheduler has.
     """
+    check_fields(scheduler_config)
     class_name = str(scheduler_config.get("_class_name", "none"))
+    class_name = SAME_AS.get(class_name, class_name)
+    if class_name in NEAREST:
+        raise UsageError(
+            f"scheduler_config.json: no sampler follows {class_name}; the nearest is "
+            f"{NEAREST[class_name]!r}. Name a sampler: {', '.join(SAMPLERS)}."
+        )
     if class_name not in SCHEDULER_CLASSES:
         error = unknown_name("scheduler class", class_name, SCHEDULER_CLASSES)
         raise UsageError(f"scheduler_config.json: {error} Name a sampler: {', '.join(SAMPLERS)}.")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
 import numpy as np
 
 from runtimes.samplers.options import Options
@@ -17,9 +18,11 @@ from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replac
 from runtimes.samplers.strided import (
     after,
     final_level,
+    given_levels,
     strided_levels,
     strided_timesteps,
 )
+from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import Level, NoiseSchedule, Spacing
 
 
@@ -34,7 +37,13 @@ class DDIM:
         clip_sample: whether the denoised estimate is clipped. Not right for latents, and
             diffusers' default all the same.
         clip_sample_range: the largest magnitude clipping leaves.
+        thresholding: whether the denoised estimate is thresholded, in place of clipping. Not right
+            for latents either.
+        dynamic_thresholding_ratio: see `Thresholding`.
+        sample_max_value: see `Thresholding`.
         eta: how much of the noise is drawn anew at each step, 0 to 1.
+        timesteps: in place of the spaced ones, those of all steps, whole. The reference takes none;
+            here each step ends at the next one, and the last where it always does.
     """
 
     timestep_spacing: Spacing = "leading"
@@ -42,7 +51,11 @@ class DDIM:
     set_alpha_to_one: bool = True
     clip_sample: bool = True
     clip_sample_range: float = 1.0
-    eta: float = 0.0
+    thresholding: bool = False
+    dynamic_thresholding_ratio: float = 0.995
+    sample_max_value: float = 1.0
+    eta: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    timesteps: tuple[float, ...] | None = None
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "DDIMScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -52,16 +65,20 @@ class DDIM:
         "clip_sample": (True, False),
         "clip_sample_range": 1.0,
         "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "thresholding": (False,),
+        "thresholding": (False, True),
+        "dynamic_thresholding_ratio": 0.995,
+        "sample_max_value": 1.0,
     }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls."""
+        final = final_level(schedule, self.set_alpha_to_one)
+        if self.timesteps is not None:
+            return (*given_levels(schedule, self.timesteps, num_inference_steps, final), final)
         timesteps = strided_timesteps(
             schedule, num_inference_steps, self.timestep_spacing, self.steps_offset
         )
         stride = schedule.num_train_timesteps // num_inference_steps
-        final = final_level(schedule, self.set_alpha_to_one)
         visited = strided_levels(schedule, timesteps.tolist(), stride, final)
         return (*visited, visited[-1].after)
 
@@ -92,7 +109,10 @@ class DDIM:
         """Equation 12, with the noise estimate from before clipping, as the reference has it."""
         eps = (x - level.alpha * denoised) / level.sigma
         fresh = self.eta * _ancestral_sigma(level, target)
-        if self.clip_sample:
+        if self.thresholding:
+            bounds = Thresholding(self.dynamic_thresholding_ratio, self.sample_max_value)
+            denoised = bounds(denoised)
+        elif self.clip_sample:
             denoised = np.clip(denoised, -self.clip_sample_range, self.clip_sample_range)
         x = target.alpha * denoised + math.sqrt(target.sigma**2 - fresh**2) * eps
         return x + fresh * noise.randn(x.shape) if fresh > 0 else x

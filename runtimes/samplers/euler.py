@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
+from runtimes.errors import UsageError
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import (
+    SIGMA_RULES,
     FinalSigmasType,
+    Float32s,
     Level,
     NoiseSchedule,
     SigmaRule,
@@ -23,10 +26,11 @@ from runtimes.schedule import (
     check_steps,
     final_sigma,
     interpolated_sigmas,
-    karras_sigmas,
+    log_linear_sigmas,
     sigmas_to_timesteps,
     spaced_timesteps,
 )
+from runtimes.schedules.given import check_given_count, given_timesteps
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,18 @@ class Euler:
     Attributes:
         timestep_spacing: which timesteps are visited.
         steps_offset: added to leading timesteps.
-        sigma_rule: how sigmas follow from the timesteps.
-        sigma_min: the smallest Karras sigma; None for that of the last timestep visited.
-        sigma_max: the largest Karras sigma; None for that of the first timestep visited.
+        sigma_rule: how sigmas follow from the timesteps. The reference has no polyexponential and
+            no lu ones: here they lie between the sigmas of the first and the last timestep visited,
+            as the others do.
+        sigma_min: the smallest sigma of a rule; None for that of the last timestep visited.
+        sigma_max: the largest sigma of a rule; None for that of the first timestep visited.
         final_sigmas_type: where the last step ends.
+        interpolation_type: "log_linear" for sigmas even in their logarithm over the whole schedule,
+            whatever timesteps are visited; the last step then ends at the schedule's smallest.
+        timestep_type: "continuous" tells a network that predicts v log(sigma) / 4 for the timestep.
+        prediction_type: what the network predicts.
+        sigmas: in place of all these, those of all steps and where the last one ends.
+        timesteps: in place of the spaced ones, those of all steps; they may be fractions.
     """
 
     timestep_spacing: Spacing = "linspace"
@@ -48,17 +60,22 @@ class Euler:
     sigma_min: float | None = None
     sigma_max: float | None = None
     final_sigmas_type: FinalSigmasType = "zero"
+    interpolation_type: Literal["linear", "log_linear"] = "linear"
+    timestep_type: Literal["discrete", "continuous"] = "discrete"
+    prediction_type: str = "epsilon"
+    sigmas: tuple[float, ...] | None = None
+    timesteps: tuple[float, ...] | None = None
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "EulerDiscreteScheduler"
     OPTIONS: ClassVar[Options] = {
         "timestep_spacing": ("linspace", "leading", "trailing"),
         "steps_offset": 0,
         "prediction_type": ("epsilon", "sample", "v_prediction"),
-        "interpolation_type": ("linear",),
-        "timestep_type": ("discrete",),
+        "interpolation_type": ("linear", "log_linear"),
+        "timestep_type": ("discrete", "continuous"),
         "use_karras_sigmas": (False, True),
-        "use_exponential_sigmas": (False,),
-        "use_beta_sigmas": (False,),
+        "use_exponential_sigmas": (False, True),
+        "use_beta_sigmas": (False, True),
         "sigma_min": None,
         "sigma_max": None,
         "final_sigmas_type": ("zero", "sigma_min"),
@@ -66,20 +83,48 @@ class Euler:
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
-        n = num_inference_steps
-        check_steps(n, schedule)
-        timesteps = spaced_timesteps(
-            self.timestep_spacing, schedule.num_train_timesteps, n, self.steps_offset
-        ).astype(np.float32)
-        sigmas = interpolated_sigmas(schedule, timesteps)
-        if self.sigma_rule == "karras":
+        check_steps(num_inference_steps, schedule)
+        if self.sigmas is not None:
+            check_given_count("sigmas", len(self.sigmas) - 1, num_inference_steps)
+            sigmas = np.array(self.sigmas, np.float32)
+            timesteps = sigmas_to_timesteps(schedule, sigmas[:-1]).astype(np.float32)
+        else:
+            timesteps, sigmas = self._ruled(schedule, num_inference_steps)
+        if self._continuous:
+            timesteps = np.float32(0.25) * np.log(sigmas[:-1])
+        visited = zip(sigmas.tolist(), [*timesteps.tolist(), 0.0], strict=True)
+        return tuple(Level(1.0, sigma, timestep) for sigma, timestep in visited)
+
+    @property
+    def _continuous(self) -> bool:
+        return self.timestep_type == "continuous" and self.prediction_type == "v_prediction"
+
+    def _ruled(self, schedule: NoiseSchedule, n: int) -> tuple[Float32s, Float32s]:
+        """The timesteps of n steps, and the n + 1 sigmas that the rules make of them."""
+        timesteps = self._spaced(schedule, n)
+        if self.interpolation_type == "log_linear":
+            sigmas, final = log_linear_sigmas(schedule, n + 1).astype(np.float64), []
+        else:
+            sigmas = interpolated_sigmas(schedule, timesteps)
+            final = [final_sigma(schedule, self.final_sigmas_type)]
+        if self.sigma_rule != "interpolated":
             largest = self.sigma_max if self.sigma_max is not None else float(sigmas[0])
             smallest = self.sigma_min if self.sigma_min is not None else float(sigmas[-1])
-            sigmas = karras_sigmas(largest, smallest, n)
+            sigmas = SIGMA_RULES[self.sigma_rule](largest, smallest, n)
             timesteps = sigmas_to_timesteps(schedule, sigmas).astype(np.float32)
-        visited = zip(sigmas.astype(np.float32).tolist(), timesteps.tolist(), strict=True)
-        final = Level(1.0, final_sigma(schedule, self.final_sigmas_type), 0.0)
-        return (*(Level(1.0, sigma, timestep) for sigma, timestep in visited), final)
+            final = [final_sigma(schedule, self.final_sigmas_type)]
+        return timesteps, np.append(sigmas, final).astype(np.float32)
+
+    def _spaced(self, schedule: NoiseSchedule, n: int) -> Float32s:
+        last, spacing = schedule.num_train_timesteps, self.timestep_spacing
+        if self.timesteps is None:
+            return spaced_timesteps(spacing, last, n, self.steps_offset).astype(np.float32)
+        if self._continuous:
+            raise UsageError(
+                "timesteps are given, and timestep_type 'continuous' makes them from sigmas; "
+                "give sigmas"
+            )
+        return given_timesteps(self.timesteps, n, last, whole=False).astype(np.float32)
 
     def init_noise_sigma(self, levels: Sequence[Level]) -> float:
         """See `Sampler.init_noise_sigma`.

@@ -19,6 +19,7 @@ from runtimes.samplers.strided import (
     after,
     before,
     final_level,
+    given_levels,
     strided_levels,
     strided_timesteps,
 )
@@ -51,6 +52,9 @@ class PNDM:
         prediction_type: which of the network's outputs is extrapolated. The reference extrapolates
             what the network gives; with v that lowers the order of convergence from 3 to 1, since
             v is then turned into eps with the latents of the step's start.
+        timesteps: in place of the spaced ones, those of all steps, whole, without Runge-Kutta
+            calls. The reference takes none; here each step ends at the next one. The weights are
+            those of even steps, so uneven ones lower the order of convergence.
     """
 
     timestep_spacing: Spacing = "leading"
@@ -58,6 +62,7 @@ class PNDM:
     set_alpha_to_one: bool = False
     skip_prk_steps: bool = False
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    timesteps: tuple[float, ...] | None = None
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "PNDMScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -73,6 +78,8 @@ class PNDM:
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls and one more, or nine more with PRK."""
         n = num_inference_steps
+        if self.timesteps is not None:
+            return self._given(schedule, self.timesteps, n)
         timesteps = strided_timesteps(
             schedule, n, self.timestep_spacing, self.steps_offset
         ).tolist()
@@ -85,6 +92,18 @@ class PNDM:
             kutta = _kutta_levels(schedule, timesteps, stride, final)
             visited = [*kutta, *strided_levels(schedule, timesteps[3:], stride, final)]
         return (*visited, visited[-1].after)
+
+    def _given(
+        self, schedule: NoiseSchedule, timesteps: tuple[float, ...], n: int
+    ) -> tuple[Level, ...]:
+        if not self.skip_prk_steps:
+            raise UsageError(
+                "pndm with skip_prk_steps false takes no timesteps that are given, since its "
+                "Runge-Kutta calls lie between them; set skip_prk_steps, or take another sampler"
+            )
+        final = final_level(schedule, self.set_alpha_to_one)
+        visited = given_levels(schedule, timesteps, n, final)
+        return (*visited[:2], *visited[1:], final)
 
     def init_noise_sigma(self, levels: Sequence[Level]) -> float:
         """See `Sampler.init_noise_sigma`: latents have unit variance at every level."""

@@ -1,4 +1,4 @@
-"""Levels a fixed stride of training timesteps apart, as diffusers' DDIM and PNDM count them."""
+"""Levels at whole timesteps: a fixed stride apart, as diffusers' DDIM and PNDM count, or given."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runtimes.errors import UsageError
 from runtimes.schedule import Level, NoiseSchedule, Spacing, check_steps, spaced_timesteps
+from runtimes.schedules.given import given_timesteps
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,11 @@ class StridedLevel(Level):
 
     The stride is `num_train_timesteps // num_inference_steps` even where the spacing is not that
     regular (linspace; trailing at 15 steps), so a step may end beside the next level, not on it.
+    Timesteps that a caller gave have no stride: their neighbours are each other.
 
     Attributes:
-        before: one stride noisier.
-        after: one stride cleaner: where a step from here ends.
+        before: one stride, or one given timestep, noisier.
+        after: as much cleaner: where a step from here ends.
     """
 
     before: Level
@@ -65,6 +67,30 @@ def strided_levels(
         StridedLevel(here.alpha, here.sigma, here.timestep, level(t + stride), level(t - stride))
         for t in map(int, timesteps)
         for here in [level(t)]
+    ]
+
+
+def given_levels(
+    schedule: NoiseSchedule,
+    timesteps: tuple[float, ...],
+    num_inference_steps: int,
+    final: Level,
+) -> list[StridedLevel]:
+    """The levels of timesteps that a caller gave, each with its neighbours among them.
+
+    Before the first lies itself, after the last `final`.
+
+    Raises:
+        UsageError: another number of them, or one is past the schedule's end or a fraction.
+    """
+    whole = given_timesteps(
+        timesteps, num_inference_steps, schedule.num_train_timesteps, whole=True
+    )
+    visited = [schedule.level(int(timestep)) for timestep in whole]
+    around = zip([visited[0], *visited], visited, [*visited[1:], final], strict=False)
+    return [
+        StridedLevel(here.alpha, here.sigma, here.timestep, noisier, cleaner)
+        for noisier, here, cleaner in around
     ]
 
 

@@ -28,7 +28,7 @@ class BetaConfig(msgspec.Struct, frozen=True):
     rescale_betas_zero_snr: bool = False
 
 
-def _linspace(start: float, end: float, n: int) -> Float32s:
+def torch_linspace(start: float, end: float, n: int) -> Float32s:
     """`torch.linspace` in float32: from both ends inwards, each product and sum rounded once."""
     first, last = np.float32(start), np.float32(end)
     step = float((last - first) / np.float32(max(n - 1, 1)))
@@ -38,13 +38,13 @@ def _linspace(start: float, end: float, n: int) -> Float32s:
 
 
 def _linear(config: BetaConfig) -> Float32s:
-    return _linspace(config.beta_start, config.beta_end, config.num_train_timesteps)
+    return torch_linspace(config.beta_start, config.beta_end, config.num_train_timesteps)
 
 
 def _scaled_linear(config: BetaConfig) -> Float32s:
     """Linear in sqrt(beta); the schedule of latent diffusion."""
     start, end = math.sqrt(config.beta_start), math.sqrt(config.beta_end)
-    return _linspace(start, end, config.num_train_timesteps) ** 2
+    return torch_linspace(start, end, config.num_train_timesteps) ** 2
 
 
 def _squared_cosine(config: BetaConfig) -> Float32s:

@@ -50,10 +50,9 @@ def _descending(name: str, values: object) -> tuple[float, ...]:
     found = tuple(_number(name, value) for value in cast("Iterable[object]", values))
     for index, (before, value) in enumerate(pairwise(found)):
         if value >= before:
-            wrong = "repeats" if value == before else "rises"
+            wrong = "the same as" if value == before else f"above {before:g},"
             raise UsageError(
-                f"{name} must descend, but {wrong} from value {index + 1} to the next: "
-                f"{before:g}, {value:g}"
+                f"{name} must descend, but value {index + 2} is {value:g}, {wrong} the one before"
             )
     return found
 

@@ -35,6 +35,7 @@ class Call:
         levels: the levels that it visits.
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
+        prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
     """
 
     bundle: Bundle
@@ -45,6 +46,7 @@ class Call:
     levels: tuple[Level, ...]
     generator: Generator
     watch: Stopwatch
+    prediction_type: str
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,17 @@ def test_missing_engine_is_told_before_slow_work(
         export(tiny_sd15, tmp_path / "b")
 
 
+def test_an_unknown_field_of_the_scheduler_is_told_before_slow_work(
+    tiny_sd15: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = shutil.copytree(tiny_sd15, tmp_path / "source")
+    config = source / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "step_offset": 1}))
+    monkeypatch.setattr(export_module, "export_component", None)
+    with pytest.raises(UsageError, match=r"unknown field 'step_offset', .*'steps_offset'"):
+        export(source, tmp_path / "b", verify="none")
+
+
 def test_existing_output_is_refused_before_slow_work(tiny_sd15: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists; give another place"):
         export(tiny_sd15, tmp_path)

@@ -46,7 +46,6 @@ SETTINGS = Settings(
     guidance_scale=7.5,
     seed=0,
     sampler=SAMPLER,
-    karras=False,
     height=8,
     width=8,
     num_images_per_prompt=1,

@@ -30,17 +30,38 @@ def pixels(path: Path) -> Array:
 # --- generate
 
 
+def test_a_schedule_of_ones_own_is_read(
+    fake_bundle: Write, tmp_path: Path, capsys: Capture
+) -> None:
+    bundle, output = str(fake_bundle()), str(tmp_path / "x.png")
+    rest = ["x", "--seed", "1", "-o", output, "--json"]
+    for flags, expected, shown in (
+        (
+            "--sampler euler --sigmas 14,3.5,0 --sampler-option steps_offset=2",
+            {"sigmas": [14.0, 3.5, 0.0], "sampler_options": {"steps_offset": 2}},
+            "2 steps of euler (given sigmas)",
+        ),
+        ("--timesteps 999,20", {"timesteps": [999.0, 20.0]}, "2 steps of ddim (given timesteps)"),
+        ("--spacing trailing", {"spacing": "trailing"}, "4 steps of ddim, guidance"),
+    ):
+        assert latedge.main(["generate", bundle, *rest, *flags.split()]) == 0
+        settings = json.loads(capsys.readouterr().out)["settings"]
+        assert {key: settings[key] for key in expected} == expected
+        assert latedge.main(["generate", bundle, *rest[:-1], *flags.split()]) == 0
+        assert shown in capsys.readouterr().out
+
+
 def test_picture_is_the_pipelines(fake_bundle: Write, tmp_path: Path, capsys: Capture) -> None:
     bundle, output = fake_bundle(), tmp_path / "x.png"
     flags = "--steps 3 --guidance-scale 5 --negative-prompt blue --seed 4 --sampler dpmpp-2m"
-    flags += " --karras --height 16 --width 40"
+    flags += " --schedule karras --height 16 --width 40"
     status = latedge.main(
         ["generate", str(bundle), "a red circle", "-o", str(output), *flags.split()]
     )
     shown = capsys.readouterr()
     assert (status, shown.err) == (0, "")
     assert shown.out.startswith(
-        f"{output}: 40×16, 3 steps of dpmpp-2m with Karras sigmas, guidance 5, seed 4, "
+        f"{output}: 40×16, 3 steps of dpmpp-2m (karras), guidance 5, seed 4, "
     )
     assert shown.out.count("\n") == 1
     with Pipeline.open(bundle) as pipe:
@@ -51,7 +72,7 @@ def test_picture_is_the_pipelines(fake_bundle: Write, tmp_path: Path, capsys: Ca
             guidance_scale=5,
             seed=4,
             sampler="dpmpp-2m",
-            karras=True,
+            schedule="karras",
             height=16,
             width=40,
         )

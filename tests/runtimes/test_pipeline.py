@@ -314,7 +314,6 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "guidance_scale": 7.5,
         "seed": 0,
         "sampler": "ddim",
-        "karras": False,
         "height": 32,
         "width": 24,
         "num_images_per_prompt": 1,
@@ -336,15 +335,88 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "clip_skip": 0,
         "embeddings_sha256": None,
         "noise_level": None,
+        "schedule": "plain",
+        "spacing": "leading",
+        "sigmas": None,
+        "timesteps": None,
+        "sampler_options": {},
     }
 
 
 def test_settings_that_were_used_make_the_picture_again(fake_bundle: Write) -> None:
     with Pipeline.open(fake_bundle()) as pipe:
-        first = pipe("x", "y", sampler="euler", karras=True, height=16, seed=None)
+        first = pipe("x", "y", sampler="euler", schedule="karras", height=16, seed=None)
         again = pipe.run(first.settings)
-    assert first.settings.karras
+    assert first.settings.schedule == "karras"
     np.testing.assert_array_equal(first.latents, again.latents)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"sampler": "euler", "sigmas": [14.0, 3.0, 0.5, 0.0]},
+        {"timesteps": [900, 500, 20]},
+        {"schedule": "ays", "num_inference_steps": 10},
+        {"schedule": "ays", "num_inference_steps": 6},
+        {"sampler": "dpmpp-2m", "schedule": "ays", "num_inference_steps": 6},
+        {"spacing": "trailing", "sampler_options": {"eta": 0.5, "rescale_betas_zero_snr": False}},
+        {"sampler": "euler", "sampler_options": {"use_beta_sigmas": True}},
+        {"sampler": "euler", "sampler_options": {"timestep_spacing": "trailing"}},
+        {"sampler": "dpmpp-2m", "schedule": "lu"},
+    ],
+)
+def test_settings_that_were_settled_settle_to_the_same(
+    fake_bundle: Write, said: dict[str, Any]
+) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        first = pipe("x", seed=1, **said)
+        names = ("prompt", "seed", "sampler", "num_inference_steps", "schedule", "spacing")
+        names += ("sigmas", "timesteps", "sampler_options")
+        again: Any = pipe(**{name: getattr(first.settings, name) for name in names})
+        plain = pipe("x", seed=1, sampler=said.get("sampler"))
+    assert first.settings == again.settings
+    np.testing.assert_array_equal(first.latents, again.latents)
+    assert np.abs(first.latents - plain.latents).max() > 0.01
+
+
+def test_given_timesteps_are_those_the_network_sees(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        settings = pipe("x", seed=0, timesteps=[900, 500, 20]).settings
+    assert [call["timestep"].item() for call in made("unet").calls] == [900, 500, 20]
+    assert (settings.num_inference_steps, settings.schedule, settings.spacing) == (3, None, None)
+    assert settings.timesteps == (900.0, 500.0, 20.0)
+
+
+def test_a_prediction_type_that_is_said_is_the_networks(fake_bundle: Write) -> None:
+    options = {"prediction_type": "v_prediction"}
+    with Pipeline.open(fake_bundle(prediction_type="v_prediction")) as pipe:
+        theirs = pipe("x", seed=0, sampler="euler")
+    with Pipeline.open(fake_bundle()) as pipe:
+        said = pipe("x", seed=0, sampler="euler", sampler_options=options)
+        unsaid = pipe("x", seed=0, sampler="euler")
+    np.testing.assert_array_equal(said.latents, theirs.latents)
+    assert np.abs(said.latents - unsaid.latents).max() > 0.01
+
+
+def test_a_scheduler_that_no_sampler_follows_is_refused_unless_one_is_named(
+    fake_bundle: Write,
+) -> None:
+    config = {**SCHEDULER, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    with Pipeline.open(fake_bundle(scheduler=config)) as pipe:
+        with pytest.raises(UsageError) as raised:
+            pipe("x")
+        assert not made("unet").calls
+        pipe("x", sampler="ddim")
+    assert "no sampler follows FlowMatchEulerDiscreteScheduler; the nearest is 'euler'" in str(
+        raised.value
+    )
+
+
+def test_an_unknown_field_of_the_scheduler_config_is_refused(fake_bundle: Write) -> None:
+    with Pipeline.open(fake_bundle(scheduler={**SCHEDULER, "step_offset": 1})) as pipe:
+        with pytest.raises(UsageError, match=r"unknown field 'step_offset', .*'steps_offset'"):
+            pipe("x", sampler="ddim")
+        assert not made("unet").calls
 
 
 def test_absent_seeds_are_drawn_and_told(fake_bundle: Write) -> None:
@@ -394,7 +466,22 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"seed": 1.5}, "a whole number from .*, not 1.5."),
         ({"seed": True}, "a whole number from .*, not True."),
         ({"sampler": "eular"}, r"unknown sampler 'eular'; known are .*Did you mean 'euler'\?"),
-        ({"sampler": "ddim", "karras": True}, "'ddim' has no Karras sigmas"),
+        ({"sampler": "ddim", "schedule": "karras"}, "'ddim' has no sigmas to follow"),
+        ({"schedule": "ays", "num_inference_steps": 900}, "steps is 900; with schedule 'ays'"),
+        ({"sigmas": [1, 2, 0]}, "sigmas must descend, but value 2 is 2"),
+        ({"timesteps": [1000, 1]}, "timesteps begin at 1000; the schedule's are 0 to 999"),
+        (
+            {"timesteps": [999, 1], "num_inference_steps": 3},
+            r"num_inference_steps is 3, but the timesteps given make 2 step\(s\)",
+        ),
+        (
+            {"sigmas": [3, 1, 0], "sampler": "euler", "num_inference_steps": 1},
+            r"num_inference_steps is 1, but the sigmas given make 2 step\(s\)",
+        ),
+        ({"timesteps": [9, 1], "schedule": "karras"}, "schedule is 'karras', and timesteps are"),
+        ({"spacing": "even"}, "unknown spacing 'even'; known are leading, linspace, trailing."),
+        ({"sampler_options": {"eta": 2}}, "sampler options: Expected `float` <= 1.0"),
+        ({"sampler_options": {"etaa": 2}}, r"'ddim' has no option 'etaa'; .*Did you mean 'eta'\?"),
         ({"num_images_per_prompt": 0}, "num_images_per_prompt must be a whole number from 1"),
         ({"height": 33}, "height 33 is not a multiple of 8, the VAE's factor; nearest are 32"),
         ({"width": 0}, "width must be from 8 to 8192 pixels, not 0."),
@@ -440,7 +527,7 @@ def test_fractional_timesteps_are_refused_by_a_unet_of_whole_ones(fake_bundle: W
     with Pipeline.open(fake_bundle(timestep="int64")) as pipe:
         message = r"'euler' visits timestep \d+\.\d\d .* takes whole ones only; other samplers"
         with pytest.raises(UsageError, match=message):
-            pipe("x", sampler="euler", karras=True)
+            pipe("x", sampler="euler", schedule="karras")
         pipe("x", sampler="ddim")
 
 
@@ -679,5 +766,5 @@ def test_scheduler_config_is_left_alone(fake_bundle: Write) -> None:
     bundle = fake_bundle()
     before = read_json(bundle / "scheduler/scheduler_config.json")
     with Pipeline.open(bundle) as pipe:
-        pipe("x", seed=0, sampler="euler", karras=True)
+        pipe("x", seed=0, sampler="euler", schedule="karras")
         assert pipe.bundle.scheduler_config == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,12 @@ def test_result_tells_the_peak_of_memory(fake_bundle: Write) -> None:
 def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> None:
     with Pipeline.open(fake_bundle(), device="npu", threads=2) as pipe:
         result = pipe(
-            "a red ● circle", "blue", seed=7, sampler="dpmpp-2m", karras=True, guidance_scale=5
+            "a red ● circle",
+            "blue",
+            seed=7,
+            sampler="dpmpp-2m",
+            schedule="karras",
+            guidance_scale=5,
         )
     found = texts(result.save(tmp_path / "x.png")[0])
     assert found["latedge"].isascii()
@@ -76,7 +82,6 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "guidance_scale": 5.0,
         "seed": 7,
         "sampler": "dpmpp-2m",
-        "karras": True,
         "height": 32,
         "width": 24,
         "num_images_per_prompt": 1,
@@ -98,6 +103,11 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "clip_skip": 0,
         "embeddings_sha256": None,
         "noise_level": None,
+        "schedule": "karras",
+        "spacing": "linspace",
+        "sigmas": None,
+        "timesteps": None,
+        "sampler_options": {},
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",
@@ -115,12 +125,31 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ({"schedule": "plain"}, ""),
+        ({"schedule": "beta"}, "Schedule type: Beta, "),
+        ({"schedule": "ays", "num_inference_steps": 10}, "Schedule type: Align Your Steps, "),
+        ({"sigmas": [14.5, 1, 0]}, 'Sigmas: "14.5, 1, 0", '),
+        ({"timesteps": [999, 4.5]}, 'Timesteps: "999, 4.5", '),
+    ],
+)
+def test_schedules_are_told_as_other_tools_tell_them(
+    fake_bundle: Write, tmp_path: Path, said: dict[str, Any], written: str
+) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        result = pipe("red", seed=0, sampler="euler", **said)
+    found = texts(result.save(tmp_path / "x.png")[0])["parameters"]
+    assert f"Sampler: Euler, {written}CFG scale: 7.5" in found
+
+
 def test_settings_of_a_picture_make_it_again(fake_bundle: Write, tmp_path: Path) -> None:
     with Pipeline.open(fake_bundle()) as pipe:
-        first = pipe("a red circle", "blue", sampler="euler", karras=True)
+        first = pipe("a red circle", "blue", sampler="euler", schedule="karras")
         said = json.loads(texts(first.save(tmp_path / "x.png")[0])["latedge"])
         names = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")
-        names += ("sampler", "karras", "height", "width", "num_images_per_prompt")
+        names += ("sampler", "schedule", "spacing", "height", "width", "num_images_per_prompt")
         again = pipe(**{name: said[name] for name in names})
     np.testing.assert_array_equal(first.latents, again.latents)
 

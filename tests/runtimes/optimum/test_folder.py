@@ -14,10 +14,11 @@ import pytest
 import latedge
 from exporter.compile import compile
 from runtimes.bundle import open_bundle
-from runtimes.errors import BundleError
+from runtimes.errors import BundleError, UsageError
 from runtimes.inspection import inspect
 from runtimes.manifest import MANIFEST_NAME, Manifest
 from runtimes.pipeline import Pipeline
+from runtimes.settle import settle
 from tests.runtimes.optimum.exports import as_optimum, as_optimum_intel
 
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -110,7 +111,7 @@ def test_timesteps_are_fed_as_each_graph_wants_them(bare: Make) -> None:
     ir = {port.name: port for port in open_bundle(bare("openvino")).graph("unet").inputs}
     assert (ir["timestep"].dtype, ir["timestep"].shape) == ("int64", ("steps",))
     with Pipeline.open(bare("openvino")) as pipe, pytest.raises(latedge.UsageError, match="whole"):
-        pipe("x", sampler="euler", karras=True, num_inference_steps=3)
+        pipe("x", sampler="euler", schedule="karras", num_inference_steps=3)
 
 
 @pytest.mark.parametrize("target", MAKERS)
@@ -179,7 +180,11 @@ def test_without_vae_encoder_it_draws_from_text_alone(copied: Make) -> None:
 def test_unknown_schedulers_leave_the_sampler_that_suits_all(copied: Make) -> None:
     folder = copied("onnxruntime")
     edit(folder / "scheduler" / "scheduler_config.json", _class_name="NewScheduler")
-    assert open_bundle(folder).manifest.defaults.sampler == "dpmpp-2m"
+    bundle = open_bundle(folder)
+    assert bundle.manifest.defaults.sampler == "dpmpp-2m"
+    with pytest.raises(UsageError, match="unknown scheduler class 'NewScheduler'; known are"):
+        settle(bundle, "x")
+    assert settle(bundle, "x", sampler="dpmpp-2m").sampler == "dpmpp-2m"
 
 
 @pytest.mark.parametrize("name", ["ORTStableDiffusionPipeline", "OVStableDiffusionPipeline"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import diffusers
@@ -20,7 +20,7 @@ from runtimes.denoiser import Denoiser, Latents
 from runtimes.guidance import Condition, classifier_free
 from runtimes.noise import Generator
 from runtimes.samplers import SAMPLERS, Sampler, load_sampler, make_sampler, options_of
-from runtimes.samplers.options import Options
+from runtimes.samplers.options import SIGMA_FLAGS, Options
 from runtimes.schedule import Level, NoiseSchedule
 
 Config = dict[str, Any]
@@ -105,10 +105,16 @@ def reference_options(name: str) -> Config:
     return own | ({"final_sigmas_type": "sigma_min"} if ends == ("sigma_min",) else {})
 
 
-def reference_scheduler(name: str, config: Config, steps: int, **overrides: object) -> Any:
+def reference_scheduler(
+    name: str,
+    config: Config,
+    steps: int,
+    given: Mapping[str, Sequence[float]] | None = None,
+    **overrides: object,
+) -> Any:
     scheduler_class = getattr(diffusers, REFERENCES[name])
     scheduler = scheduler_class.from_config(config, **reference_options(name) | overrides)
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(**given) if given else scheduler.set_timesteps(steps)
     if hasattr(scheduler, "set_begin_index"):
         # Else it looks its place up by timestep, and takes the second of two equal ones.
         scheduler.set_begin_index(0)
@@ -146,6 +152,14 @@ def our_trajectory(sampler: Sampler, config: Config, steps: int, seed: int = 0) 
     return [step.x for step in sampler.sample(denoiser, x, levels, Generator(seed))]
 
 
+def errors(ours: Sequence[Latents], reference: Sequence[Latents]) -> list[float]:
+    """Of each step, the largest error over the largest latent."""
+    return [
+        float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+        for mine, theirs in zip(ours, reference, strict=True)
+    ]
+
+
 def first_difference(
     ours: Sequence[Latents], reference: Sequence[Latents], tolerance: float
 ) -> str | None:
@@ -155,32 +169,94 @@ def first_difference(
     for index, (mine, theirs) in enumerate(zip(ours, reference, strict=True)):
         if mine.dtype != np.float32 or not np.all(np.isfinite(theirs)):
             return f"step {index}: dtype {mine.dtype}, or a reference that isn't finite"
-        error = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+    for index, error in enumerate(errors(ours, reference)):
         if not error <= tolerance:
             return f"step {index} of {len(ours)}: relative error {error:.1e} above {tolerance}"
     return None
 
 
-def assert_follows(
-    name: str, config: Config, steps: int, tolerance: float = TOLERANCE, karras: bool | None = None
-) -> None:
-    overrides = {} if karras is None else {"use_karras_sigmas": karras}
-    scheduler = reference_scheduler(name, config, steps, **overrides)
-    sampler = make_sampler(name, config, karras=karras)
+def schedules(name: str) -> list[str]:
+    """The schedules of a sampler that its diffusers class has too."""
+    flags = {flag: row for flag, row in options(name).items() if flag in SIGMA_FLAGS}
+    return ["plain", *(SIGMA_FLAGS[flag] for flag, row in flags.items() if row == (False, True))]
+
+
+def flags_of(name: str, schedule: str | None) -> dict[str, bool]:
+    """A schedule as options of the sampler's diffusers class; None leaves it to the config."""
+    known = inspect.signature(getattr(diffusers, REFERENCES[name]).__init__).parameters
+    flags = {flag: rule == schedule for flag, rule in SIGMA_FLAGS.items() if flag in known}
+    assert schedule in (None, "plain") or any(flags.values())
+    return {} if schedule is None else flags
+
+
+def both_trajectories(
+    name: str,
+    config: Config,
+    steps: int,
+    schedule: str | None = None,
+    *,
+    sigmas: Sequence[float] | None = None,
+    timesteps: Sequence[float] | None = None,
+    **overrides: object,
+) -> tuple[list[Latents], list[Latents]]:
+    """Ours and the reference's, whose timesteps and first noise level are compared before.
+
+    Args:
+        name: of the sampler.
+        config: for both sides.
+        steps: num_inference_steps.
+        schedule: for both sides, over the config.
+        sigmas: for both sides, in place of a number of steps.
+        timesteps: likewise.
+        **overrides: of the config, for the reference alone.
+    """
+    given = {"sigmas": sigmas, "timesteps": timesteps}
+    scheduler = reference_scheduler(
+        name,
+        config,
+        steps,
+        {key: list(value) for key, value in given.items() if value is not None},
+        **flags_of(name, schedule),
+        **overrides,
+    )
+    sampler = make_sampler(name, config, schedule=schedule, sigmas=sigmas, timesteps=timesteps)
     levels = sampler.levels(NoiseSchedule.from_config(config), steps)
-    assert_timesteps(levels, scheduler, name)
+    assert_timesteps(levels, scheduler, name, from_sigmas=sigmas is not None)
     assert sampler.init_noise_sigma(levels) == pytest.approx(
         float(scheduler.init_noise_sigma), rel=1.2e-7
     )
-    ours, theirs = our_trajectory(sampler, config, steps), reference_trajectory(scheduler)
-    assert first_difference(ours, theirs, tolerance) is None
+    ours = our_trajectory(sampler, config, steps)
+    return ours, reference_trajectory(scheduler)
 
 
-def assert_timesteps(levels: Sequence[Level], scheduler: Any, name: str) -> None:
+def assert_follows(
+    name: str,
+    config: Config,
+    steps: int,
+    tolerance: float = TOLERANCE,
+    schedule: str | None = None,
+    **more: Any,
+) -> None:
+    """Compares every step of a sampler with the diffusers class of its name.
+
+    Args: as of `both_trajectories`, and tolerance: largest error of a step over the largest latent
+        of that step.
+    """
+    ours, theirs = both_trajectories(name, config, steps, schedule, **more)
+    difference = first_difference(ours, theirs, tolerance)
+    assert difference is None, f"{name} {config} {schedule}: {difference}"
+
+
+def assert_timesteps(
+    levels: Sequence[Level], scheduler: Any, name: str, *, from_sigmas: bool = False
+) -> None:
     ours = [level.timestep for level in levels[:-1]]
     reference = scheduler.timesteps.tolist()
-    if name == "euler" and scheduler.config.use_karras_sigmas:
+    ruled = from_sigmas or any(scheduler.config.get(flag) for flag in SIGMA_FLAGS)
+    if (ruled or scheduler.config.get("timestep_type") == "continuous") and any(
+        timestep != int(timestep) for timestep in reference
+    ):
         # Fractional, and moved by the last place of torch's square root: see NoiseSchedule.sigmas.
-        np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-4, err_msg=name)
     else:
-        assert ours == reference
+        assert ours == reference, name

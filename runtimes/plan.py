@@ -1,0 +1,90 @@
+"""From the settings of a call to the sampler and the levels that it visits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtimes.bundle import Bundle
+from runtimes.errors import UsageError
+from runtimes.samplers import Sampler, fields_of, load_sampler, make_sampler
+from runtimes.samplers.choice import ScheduleChoice
+from runtimes.schedule import Level, NoiseSchedule, sigmas_to_timesteps
+from runtimes.schedules.align_your_steps import aligned, aligned_sigmas
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sampler, made for a number of steps.
+
+    Attributes:
+        sampler: the sampler.
+        levels: those that it visits, and the one where its last step ends.
+        prediction_type: what the network predicts.
+    """
+
+    sampler: Sampler
+    levels: tuple[Level, ...]
+    prediction_type: str
+
+
+def make_plan(
+    bundle: Bundle, sampler: str, num_inference_steps: int, choice: ScheduleChoice
+) -> Plan:
+    """The plan of a call; loads nothing.
+
+    Args:
+        bundle: its scheduler config, prediction type and family count.
+        sampler: a name of `runtimes.samplers.sampler_names`.
+        num_inference_steps: steps, as many as are given where sigmas or timesteps are.
+        choice: what the call says of the schedule.
+
+    Raises:
+        UsageError: the sampler is unknown, or can't run so.
+    """
+    choice = choice.checked()
+    config = {**bundle.scheduler_config, **choice.sampler_options}
+    schedule = NoiseSchedule.from_config(config)
+    if choice.schedule == "ays":
+        family = bundle.manifest.family
+        choice = _align(sampler, family, num_inference_steps, schedule, choice.sampler_options)
+    made = make_sampler(
+        sampler,
+        bundle.scheduler_config,
+        schedule=choice.schedule,
+        spacing=choice.spacing,
+        sigmas=choice.sigmas,
+        timesteps=choice.timesteps,
+        sampler_options=choice.sampler_options,
+    )
+    predicts = choice.sampler_options.get("prediction_type", bundle.manifest.prediction_type)
+    return Plan(made, made.levels(schedule, num_inference_steps), str(predicts))
+
+
+def _align(
+    sampler: str,
+    family: str,
+    n: int,
+    schedule: NoiseSchedule,
+    options: Mapping[str, bool | int | float | str],
+) -> ScheduleChoice:
+    """A family's aligned steps in the form that a sampler takes.
+
+    At the published number of steps the published timesteps, as diffusers' pipelines are given
+    them; at another the sigmas, or the whole timesteps nearest to them.
+    """
+    table, taken = aligned(family), fields_of(load_sampler(sampler))
+    if not {"sigmas", "timesteps"} & taken:
+        raise UsageError(f"sampler {sampler!r} can't follow schedule 'ays'; the nearest is 'euler'")
+    if n == len(table.timesteps) and "timesteps" in taken:
+        return ScheduleChoice(timesteps=table.timesteps, sampler_options=options)
+    sigmas = aligned_sigmas(table, n)
+    if "sigmas" in taken:
+        return ScheduleChoice(sigmas=sigmas.tolist(), sampler_options=options)
+    timesteps = sigmas_to_timesteps(schedule, sigmas[:-1]).round().tolist()
+    if len(set(timesteps)) < n:
+        raise UsageError(
+            f"num_inference_steps is {n}; with schedule 'ays' sampler {sampler!r} would then "
+            "repeat a whole timestep; give fewer steps"
+        )
+    return ScheduleChoice(timesteps=timesteps, sampler_options=options)

@@ -1,0 +1,113 @@
+"""Scheduler configs of every class of diffusers: which run, which are refused, and how."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import diffusers.schedulers
+import pytest
+from diffusers.configuration_utils import ConfigMixin
+
+from runtimes.errors import UsageError
+from runtimes.samplers import SAMPLERS, SCHEDULER_CLASSES, default_sampler, make_sampler
+from runtimes.samplers.config_fields import FIELDS, check_fields
+from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
+from tests.runtimes.samplers.trajectories import REFERENCES, SD15
+
+
+def scheduler_classes() -> dict[str, type]:
+    """Every scheduler class of the installed diffusers, those it has put aside included."""
+    found: dict[str, type] = {}
+    for module in pkgutil.walk_packages(diffusers.schedulers.__path__, "diffusers.schedulers."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if inspect.isclass(value) and issubclass(value, ConfigMixin):
+                found[name] = value
+    del found["ConfigMixin"]
+    return found
+
+
+CLASSES = scheduler_classes()
+# Classes of latent diffusion whose samplers the table doesn't have.
+WITHOUT_A_SAMPLER = {
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EDMEulerScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+}
+
+
+def test_the_fields_are_those_of_the_installed_diffusers() -> None:
+    reference = {
+        name
+        for scheduler in CLASSES.values()
+        for name in inspect.signature(scheduler).parameters
+        if name not in ("args", "kwargs")
+    }
+    assert sorted(FIELDS) == sorted(reference)
+
+
+def test_every_class_runs_or_has_a_nearest() -> None:
+    known = {*SCHEDULER_CLASSES, *SAME_AS, *NEAREST}
+    assert known <= set(CLASSES), "a class that diffusers hasn't"
+    assert set(CLASSES) - known <= WITHOUT_A_SAMPLER
+    assert not {*SCHEDULER_CLASSES, *SAME_AS} & set(NEAREST)
+
+
+def test_a_class_with_anothers_trajectory_takes_its_sampler() -> None:
+    assert default_sampler({**SD15, "_class_name": "DDIMParallelScheduler"}) == "ddim"
+
+
+@pytest.mark.parametrize("class_name", NEAREST)
+def test_a_class_that_no_sampler_follows_is_refused_with_the_nearest(class_name: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        default_sampler({"_class_name": class_name})
+    assert str(raised.value) == (
+        f"scheduler_config.json: no sampler follows {class_name}; the nearest is "
+        f"{NEAREST[class_name]!r}. Name a sampler: {', '.join(SAMPLERS)}."
+    )
+
+
+def test_the_default_sampler_follows_the_configs_class() -> None:
+    for class_name, name in SCHEDULER_CLASSES.items():
+        assert REFERENCES[name] == class_name
+        assert default_sampler({**SD15, "_class_name": class_name}) == name
+    with pytest.raises(UsageError) as raised:
+        default_sampler({**SD15, "_class_name": "PMDNScheduler"})
+    known = ", ".join(sorted(SCHEDULER_CLASSES))
+    assert str(raised.value) == (
+        f"scheduler_config.json: unknown scheduler class 'PMDNScheduler'; known are {known}. "
+        f"Did you mean 'PNDMScheduler'? Name a sampler: {', '.join(SAMPLERS)}."
+    )
+
+
+def test_an_unknown_field_is_refused_with_the_closest() -> None:
+    config = {**SD15, "_anything": 1, "use_karas_sigmas": True}
+    for refuse in (check_fields, default_sampler, lambda config: make_sampler("ddim", config)):
+        with pytest.raises(UsageError) as raised:
+            refuse(config)
+        assert str(raised.value) == (
+            "scheduler_config.json: unknown field 'use_karas_sigmas', which no scheduler of "
+            "diffusers has (the closest is 'use_karras_sigmas'); correct it, or take it out"
+        )
+
+
+def test_fields_of_early_releases_pass_where_they_change_nothing() -> None:
+    early = {**SD15, "tensor_format": "pt", "timestep_values": None, "predict_epsilon": True}
+    assert make_sampler("ddim", early) == make_sampler("ddim", SD15)
+    with pytest.raises(UsageError) as raised:
+        make_sampler("ddim", {**early, "predict_epsilon": False})
+    assert str(raised.value) == (
+        "scheduler_config.json: predict_epsilon is False, of an early release of diffusers; "
+        "known are True"
+    )
