@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import check_count, check_output_type
 from runtimes.component import Component, NotFiniteError
-from runtimes.denoiser import Denoiser
+from runtimes.denoiser import Denoiser, network_output
 from runtimes.errors import EngineError
 from runtimes.guidance import Condition, classifier_free
 from runtimes.inputs import Inputs
@@ -24,8 +24,7 @@ from runtimes.parts import Parts
 from runtimes.pictures import to_pillow, to_unit
 from runtimes.prompts import Embeddings, embed
 from runtimes.result import Cancelled, Preview, Result
-from runtimes.samplers import Latents, Run, Step, make_sampler
-from runtimes.schedule import NoiseSchedule
+from runtimes.samplers import Latents, Run, Step, make_sampler, noise_schedule
 from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
 from runtimes.tasks import Call, Start, load_task
@@ -206,7 +205,9 @@ class Pipeline:
             settings=settings,
             inputs=inputs,
             sampler=sampler,
-            levels=sampler.levels(NoiseSchedule.from_config(config), settings.num_inference_steps),
+            levels=sampler.levels(
+                noise_schedule(settings.sampler, config), settings.num_inference_steps
+            ),
             generator=Generator(settings.seed),
             watch=watch,
         )
@@ -268,7 +269,8 @@ class Pipeline:
             call.settings.guidance_scale,
             halves="apart" if unet.batch == 1 else "together",
         )
-        return Denoiser(guided, self.bundle.manifest.prediction_type)
+        predicted = self.bundle.manifest.prediction_type
+        return Denoiser(guided, network_output(self.bundle.scheduler_config, predicted))
 
     def _decode(self, latents: Floats) -> Floats:
         """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""

@@ -160,7 +160,7 @@ def interpolated_sigmas(schedule: NoiseSchedule, timesteps: NDArray[np.floating[
     return np.interp(timesteps, np.arange(schedule.num_train_timesteps), schedule.sigmas)
 
 
-def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: Float64s) -> Float64s:
+def sigmas_to_timesteps(schedule: NoiseSchedule, sigmas: NDArray[np.floating[Any]]) -> Float64s:
     """The timesteps of sigmas, linear in log(sigma) between two of training."""
     log_sigmas, log_sigma = np.log(schedule.sigmas), np.log(np.maximum(sigmas, 1e-10))
     above = np.searchsorted(log_sigmas, log_sigma, side="right")

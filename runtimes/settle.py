@@ -19,9 +19,8 @@ from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
-from runtimes.samplers import make_sampler, options_of, sampler_names
+from runtimes.samplers import make_sampler, noise_schedule, options_of, sampler_names
 from runtimes.samplers.options import resolve
-from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks import TASKS, load_task
 
@@ -64,9 +63,7 @@ def settle(
     name = _given(sampler, defaults.sampler)
     steps = _given(num_inference_steps, defaults.num_inference_steps)
     steps = check_count("num_inference_steps", steps, MAX_STEPS)
-    levels = make_sampler(name, config, karras=karras).levels(
-        NoiseSchedule.from_config(config), steps
-    )
+    levels = make_sampler(name, config, karras=karras).levels(noise_schedule(name, config), steps)
     _check_timesteps(bundle.graph("unet"), name, [level.timestep for level in levels[:-1]])
     settings = Settings(
         prompt=prompts,

@@ -8,9 +8,11 @@ from typing import cast
 import msgspec
 
 from runtimes import registry
+from runtimes.denoiser import EDM_CLASSES
 from runtimes.errors import UsageError, unknown_name
 from runtimes.samplers.options import Options, resolve
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
+from runtimes.schedule import NoiseSchedule
 
 __all__ = [
     "SAMPLERS",
@@ -23,6 +25,7 @@ __all__ = [
     "default_sampler",
     "load_sampler",
     "make_sampler",
+    "noise_schedule",
     "sampler_names",
 ]
 
@@ -91,9 +94,12 @@ def make_sampler(
     rows = options_of(name)
     if rows is None:
         return _build(sampler, dict(scheduler_config))
+    _check_preconditioning(name, rows, scheduler_config)
     options = resolve(name, rows, scheduler_config, karras=karras)
-    if "use_karras_sigmas" in options:
-        options["sigma_rule"] = "karras" if options["use_karras_sigmas"] else "interpolated"
+    rules = {"use_karras_sigmas": "karras", "use_exponential_sigmas": "exponential"}
+    rules["use_beta_sigmas"] = "beta"
+    asked = [rule for flag, rule in rules.items() if options.get(flag)]
+    options["sigma_rule"] = asked[0] if asked else "interpolated"
     # A squared-cosine schedule keeps Karras timesteps unrounded, in the reference.
     options["round_timesteps"] = options.get("beta_schedule") != "squaredcos_cap_v2"
     return _build(sampler, options)
@@ -102,6 +108,29 @@ def make_sampler(
 def options_of(name: str) -> Options | None:
     """The options of a sampler; None for a third party's, which takes any field it has."""
     return cast("Options", vars(load_sampler(name))["OPTIONS"]) if name in SAMPLERS else None
+
+
+def noise_schedule(name: str, scheduler_config: Mapping[str, object]) -> NoiseSchedule:
+    """The noise schedule that a sampler follows under a scheduler config.
+
+    Betas that the config doesn't give have the defaults of the sampler's diffusers class, which
+    are not the same in all of them.
+
+    Raises:
+        UsageError: the sampler is unknown, or the config's noise schedule is wrong.
+    """
+    rows = options_of(name) or {}
+    own = {field: rows[field] for field in ("beta_start", "beta_end") if field in rows}
+    return NoiseSchedule.from_config({**own, **scheduler_config})
+
+
+def _check_preconditioning(name: str, rows: Options, config: Mapping[str, object]) -> None:
+    class_name = config.get("_class_name")
+    if class_name in EDM_CLASSES and "_class_name" not in rows:
+        raise UsageError(
+            f"scheduler_config.json: _class_name is {class_name!r}, whose networks have EDM's "
+            f"preconditioning, which sampler {name!r} doesn't know; take 'edm-euler'"
+        )
 
 
 def _build(sampler: type[Sampler], options: dict[str, object]) -> Sampler:

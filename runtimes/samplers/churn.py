@@ -32,9 +32,7 @@ class Churn:
     s_tmax: float = math.inf
     s_noise: float = 1.0
 
-    def __call__(
-        self, x: Latents, level: Level, steps: int, noise: Noise
-    ) -> tuple[Latents, float]:
+    def __call__(self, x: Latents, level: Level, steps: int, noise: Noise) -> tuple[Latents, float]:
         """Adds noise to latents.
 
         Args:

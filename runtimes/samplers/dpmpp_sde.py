@@ -22,7 +22,7 @@ import numpy as np
 
 from runtimes.brownian import BrownianPath
 from runtimes.samplers.ancestral import ancestral
-from runtimes.samplers.k_levels import KSampler, k_levels, with_second_calls
+from runtimes.samplers.k_levels import Floats, KSampler, k_levels, with_second_calls
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timesteps
@@ -30,9 +30,9 @@ from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timestep
 
 @dataclass(frozen=True)
 class DpmPPSDE(KSampler):
-    """DPM++ SDE, stochastic, two calls a step but for the last; attributes as of `KSampler`, and:
+    """DPM++ SDE, stochastic, two calls a step but for the last.
 
-    Attributes:
+    Attributes: those of `KSampler`, and
         noise_sampler_seed: the Brownian path's seed; None for the call's own.
         s_noise: the deviation of the noise.
     """
@@ -112,8 +112,8 @@ def _log(sigmas: Float32s) -> Float32s:
     return np.log(sigmas.astype(np.float64)).astype(np.float32)
 
 
-def _exp(log_sigmas: Float32s) -> Float32s:
-    return np.exp(log_sigmas.astype(np.float64)).astype(np.float32)
+def _exp(logs: Floats) -> Float32s:
+    return np.exp(logs.astype(np.float64)).astype(np.float32)
 
 
 def _middles(sigmas: Float32s) -> Float32s:

@@ -62,7 +62,10 @@ class KSampler:
         return float(np.sqrt(sigma**2 + 1) if self.timestep_spacing == "leading" else sigma)
 
     def visited(
-        self, schedule: NoiseSchedule, num_inference_steps: int, dtype: type = np.float32
+        self,
+        schedule: NoiseSchedule,
+        num_inference_steps: int,
+        dtype: type[np.float32 | np.float64] = np.float32,
     ) -> tuple[Float64s, Float64s]:
         """The sigmas and timesteps of the steps, descending.
 

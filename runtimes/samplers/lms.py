@@ -21,9 +21,9 @@ from runtimes.schedule import Level, NoiseSchedule
 
 @dataclass(frozen=True)
 class LMS(KSampler):
-    """LMS, deterministic; attributes as of `KSampler`, and:
+    """LMS, deterministic.
 
-    Attributes:
+    Attributes: those of `KSampler`, and
         order: how many slopes the last step and those before it give, at most.
     """
 

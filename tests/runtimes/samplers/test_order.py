@@ -18,8 +18,11 @@ from runtimes.denoiser import Latents
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler
 from runtimes.samplers.ddim import DDIM
+from runtimes.samplers.dpm2 import DPM2
 from runtimes.samplers.dpmpp_2m import DpmPP2M
 from runtimes.samplers.euler import Euler
+from runtimes.samplers.heun import Heun
+from runtimes.samplers.lms import LMS
 from runtimes.samplers.pndm import PNDM
 from runtimes.schedule import Level
 
@@ -59,6 +62,28 @@ def even(n: int) -> list[float]:
     return np.linspace(NOISY, CLEAN, n + 1).tolist()
 
 
+def twice(n: int) -> list[float]:
+    """As `geometric`, for Heun: the end of each step is the start of the next, and called twice."""
+    ratios = geometric(n)
+    return [ratios[0], *(ratio for ratio in ratios[1:-1] for _ in range(2)), ratios[-1], ratios[-1]]
+
+
+def halved(n: int) -> list[float]:
+    """As `geometric`, with the geometric mean between each step's ends, for DPM2."""
+    return geometric(2 * n)
+
+
+def graded(n: int) -> list[float]:
+    """As `geometric`, for LMS, with the first two steps as short as makes them of fourth order.
+
+    LMS starts with steps of orders 1 and 2, whose errors are (length)² and (length)³; with equal
+    steps they would hold the whole to order 2.
+    """
+    first, second = n**-2, n ** (-4 / 3)
+    shares = np.array([0.0, first, *np.linspace(first + second, 1, n - 1)])
+    return (NOISY * (CLEAN / NOISY) ** shares).tolist()
+
+
 def runge_kutta(n: int) -> list[float]:
     """As `even`, with the four calls of each of the first three steps."""
     ratios = even(n)
@@ -89,6 +114,9 @@ CASES: dict[str, tuple[Sampler, Any, Any, int]] = {
     "dpmpp-2m": (DpmPP2M(lower_order_final=False), geometric, in_variance, 2),
     # Begins with two steps of lower order: their errors are of third order and small beside the
     # others' fourth, so that 3.6 is measured here.
+    "heun": (Heun(), twice, in_sigma, 2),
+    "dpm2": (DPM2(), halved, in_sigma, 2),
+    **{f"lms {order}": (LMS(order=order), graded, in_sigma, order) for order in (1, 2, 3, 4)},
     "plms": (PNDM(skip_prk_steps=True), plms, in_variance, 3),
     # What v is extrapolated to is turned into eps with the latents of the step's start.
     "plms v": (PNDM(skip_prk_steps=True, prediction_type="v_prediction"), plms, in_variance, 1),
