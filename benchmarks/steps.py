@@ -23,12 +23,13 @@ from benchmarks.command_line import run_command
 from benchmarks.shapes.generator import CLASSES, PICTURE_SIZE, SceneClass
 from benchmarks.shapes.intervals import Interval, paired_difference, wilson
 from benchmarks.shapes.score import Prompt, prompts, score_pictures
+from runtimes.bundle import open_bundle
 from runtimes.errors import UsageError, unknown_name
 from runtimes.latents import latent_shape
 from runtimes.noise import Generator
 from runtimes.pictures import to_uint8
 from runtimes.pipeline import Pipeline
-from runtimes.samplers import sampler_names
+from runtimes.samplers import fitting_samplers, sampler_names
 from runtimes.settle import settle
 
 Floats = NDArray[np.float32]
@@ -222,26 +223,27 @@ def command(
         map(str, STEPS)
     ),
     sampler: Annotated[
-        list[str] | None, typer.Option(help="May be given several times; all where absent.")
+        list[str] | None,
+        typer.Option(help="May be given several times; else all that fit."),
     ] = None,
     count: Annotated[int, typer.Option(help="Prompts a class.")] = 100,
     guidance_scale: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")] = False,
 ) -> None:
     """Tell how the shapes model's pictures depend on the number of steps."""
-    names = tuple(sampler) if sampler else sampler_names()
-    for name in names:
+    for name in sampler or ():
         if name not in sampler_names():
             raise unknown_name("sampler", name, sampler_names())
     if count < 1:
         raise UsageError(f"--count is at least 1; given {count}.")
+    opened = open_bundle(bundle)
     config = StepsConfig(
-        samplers=names,
+        samplers=tuple(sampler or fitting_samplers(opened.scheduler_config)),
         steps=_numbers(steps),
         count=count,
         guidance_scale=guidance_scale,
     )
-    with Pipeline.open(bundle) as pipe:
+    with Pipeline.open(opened) as pipe:
         points = measure(pipe, config, lambda line: print(line, file=sys.stderr, flush=True))
         origin = _origin(pipe)
     if as_json:

@@ -23,6 +23,7 @@ __all__ = [
     "Sampler",
     "Step",
     "default_sampler",
+    "fitting_samplers",
     "load_sampler",
     "make_sampler",
     "noise_schedule",
@@ -74,6 +75,19 @@ def load_sampler(name: str) -> type[Sampler]:
 def sampler_names() -> tuple[str, ...]:
     """The names of all samplers, third parties' included."""
     return registry.names(SAMPLERS, ENTRY_POINTS)
+
+
+def fitting_samplers(scheduler_config: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the samplers that run with a scheduler config."""
+    return tuple(name for name in sampler_names() if _fits(name, scheduler_config))
+
+
+def _fits(name: str, scheduler_config: Mapping[str, object]) -> bool:
+    try:
+        make_sampler(name, scheduler_config)
+    except UsageError:
+        return False
+    return True
 
 
 def make_sampler(

@@ -20,6 +20,7 @@ from runtimes.samplers import (
     SAMPLERS,
     SCHEDULER_CLASSES,
     default_sampler,
+    fitting_samplers,
     load_sampler,
     make_sampler,
     noise_schedule,
@@ -459,6 +460,13 @@ def test_a_third_partys_sampler_takes_what_its_fields_name(monkeypatch: pytest.M
     assert sampler == ThirdParty(
         steps_offset=1, set_alpha_to_one=False, clip_sample=False, strength=0.25
     )
+
+
+def test_the_samplers_that_fit_a_config_are_those_that_it_makes() -> None:
+    assert set(fitting_samplers({"_class_name": "EDMEulerScheduler"})) == {"edm-euler"}
+    predicts_sample = fitting_samplers({**SD15, "prediction_type": "sample"})
+    assert {"ddim", "heun", "lms"} <= set(predicts_sample)
+    assert not {"dpm2", "edm-euler", "pndm"} & set(predicts_sample)
 
 
 def test_the_table_and_the_options_name_the_same_samplers() -> None:
