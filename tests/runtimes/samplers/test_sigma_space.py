@@ -23,6 +23,7 @@ from runtimes.noise import Generator
 from runtimes.samplers import Sampler, Step, make_sampler, noise_schedule
 from runtimes.samplers.dpmpp_sde import DpmPPSDE
 from runtimes.samplers.edm_euler import EDMEuler
+from runtimes.samplers.euler import Euler
 from runtimes.samplers.euler_a import EulerAncestral
 from runtimes.samplers.heun import Heun
 from runtimes.samplers.lms import LMS
@@ -343,6 +344,18 @@ def test_the_brownian_path_is_of_the_calls_seed_unless_one_is_given() -> None:
 def test_the_noise_of_dpmpp_sde_can_be_scaled_as_the_references() -> None:
     sampler = DpmPPSDE(steps_offset=1, noise_sampler_seed=SEED, s_noise=0.7)
     assert_follows("dpmpp-sde", {}, 5, sampler=sampler, s_noise=0.7)
+
+
+def test_euler_churns_as_the_reference() -> None:
+    churned = {"s_churn": 8.0, "s_tmin": 0.05, "s_tmax": 12.0, "s_noise": 1.003}
+    for prediction, karras in product(("epsilon", "v_prediction", "sample"), (False, True)):
+        config: Config = {"prediction_type": prediction, "use_karras_sigmas": karras}
+        euler = make_sampler("euler", {**PLAIN, **config})
+        assert isinstance(euler, Euler)
+        sampler = dataclasses.replace(euler, **churned)
+        for steps in (2, 5, 20, 50):
+            drawn: Config = {**churned, "generator": torch.Generator().manual_seed(SEED)}
+            assert_follows("euler", config, steps, sampler=sampler, **drawn)
 
 
 EDM: Config = {"_class_name": "EDMEulerScheduler"}
