@@ -236,10 +236,11 @@ def command(
             raise unknown_name("sampler", name, sampler_names())
     if count < 1:
         raise UsageError(f"--count is at least 1; given {count}.")
+    numbers = _numbers(steps)
     opened = open_bundle(bundle)
     config = StepsConfig(
         samplers=tuple(sampler or fitting_samplers(opened.scheduler_config)),
-        steps=_numbers(steps),
+        steps=numbers,
         count=count,
         guidance_scale=guidance_scale,
     )
