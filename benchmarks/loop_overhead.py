@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from runtimes.pipeline import Pipeline
-from runtimes.samplers import sampler_names
+from runtimes.samplers import fitting_samplers
 
 
 def main(
@@ -17,7 +17,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Steps of each sampler.")] = 4,
     guidance_scale: Annotated[float, typer.Option(help="Above 1, both halves are run.")] = 7.5,
 ) -> None:
-    """Runs every sampler and prints the loop's share of a step.
+    """Runs every sampler that the bundle takes and prints the loop's share of a step.
 
     The loop is all between two calls of the U-Net: input scaling, guidance, the sampler's own
     arithmetic, noise. Latents are not decoded.
@@ -25,7 +25,7 @@ def main(
     with Pipeline.open(bundle) as pipe:
         pipe("", num_inference_steps=1, output_type="latent", guidance_scale=guidance_scale)
         print("sampler    U-Net call, ms (min, median)   loop per call, ms   share")
-        for name in sampler_names():
+        for name in fitting_samplers(pipe.bundle.scheduler_config):
             timings = pipe(
                 "",
                 num_inference_steps=steps,

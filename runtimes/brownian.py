@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class BrownianPath:
         self._shape = tuple(shape)
         self._root = _Node(round(start, DIGITS), round(end, DIGITS))
         self._whole = self._draw(()) * np.float32(math.sqrt(end - start))
-        self._noise = lru_cache(NODES_KEPT)(lambda node: self._draw((node.key, node.depth)))
+        self._noise = lru_cache(NODES_KEPT)(self._node_noise)
 
     def __call__(self, start: float, end: float) -> Float32s:
         """The increment W(end) - W(start): float32, of variance |end - start|.
@@ -113,8 +113,12 @@ class BrownianPath:
         """The bridge: the left half's increment is normal about its share of the whole."""
         left, right = node.middle - node.start, node.end - node.middle
         per_length = 1 / (node.end - node.start)
-        mean = left * whole * per_length
-        return mean + math.sqrt(left * right * per_length) * self._noise(node)
+        deviation = np.float32(math.sqrt(left * right * per_length))
+        mean = np.float32(left * per_length) * whole
+        return cast("Float32s", mean + deviation * self._noise(node))
+
+    def _node_noise(self, node: _Node) -> Float32s:
+        return self._draw((node.key, node.depth))
 
     def _draw(self, spawn_key: tuple[int, ...]) -> Float32s:
         sequence = np.random.SeedSequence(self._entropy, spawn_key=spawn_key, pool_size=POOL_SIZE)

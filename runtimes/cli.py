@@ -278,16 +278,6 @@ def _warn_not_the_same(lines: Sequence[str]) -> None:
         warnings.warn(line, NotTheSame, stacklevel=1)
 
 
-def _numbers(flag: str, text: str | None) -> list[float] | None:
-    """The numbers of a list with commas."""
-    from runtimes.errors import UsageError
-
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError as e:
-        raise UsageError(f"{flag} must be numbers with commas between them, not {text!r}.") from e
-
-
 @contextmanager
 def _progress() -> Generator[Callable[[Preview], None]]:
     """A bar on stderr, where that is a terminal; gives the callback that moves it."""

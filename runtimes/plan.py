@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runtimes.bundle import Bundle
+from runtimes.denoiser import network_output
 from runtimes.errors import UsageError
-from runtimes.samplers import Sampler, fields_of, load_sampler, make_sampler
+from runtimes.samplers import Sampler, fields_of, load_sampler, make_sampler, noise_schedule
 from runtimes.samplers.choice import ScheduleChoice
 from runtimes.schedule import Level, NoiseSchedule, sigmas_to_timesteps
 from runtimes.schedules.align_your_steps import aligned, aligned_sigmas
@@ -20,7 +21,7 @@ class Plan:
     Attributes:
         sampler: the sampler.
         levels: those that it visits, and the one where its last step ends.
-        prediction_type: what the network predicts.
+        prediction_type: what the network gives; a key of `runtimes.denoiser.PREDICTION_TYPES`.
     """
 
     sampler: Sampler
@@ -44,7 +45,7 @@ def make_plan(
     """
     choice = choice.checked()
     config = {**bundle.scheduler_config, **choice.sampler_options}
-    schedule = NoiseSchedule.from_config(config)
+    schedule = noise_schedule(sampler, config)
     if choice.schedule == "ays":
         family = bundle.manifest.family
         choice = _align(sampler, family, num_inference_steps, schedule, choice.sampler_options)
@@ -58,7 +59,8 @@ def make_plan(
         sampler_options=choice.sampler_options,
     )
     predicts = choice.sampler_options.get("prediction_type", bundle.manifest.prediction_type)
-    return Plan(made, made.levels(schedule, num_inference_steps), str(predicts))
+    output = network_output(config, str(predicts))
+    return Plan(made, made.levels(schedule, num_inference_steps), output)
 
 
 def _align(

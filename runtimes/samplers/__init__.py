@@ -9,12 +9,14 @@ from typing import Any, cast
 import msgspec
 
 from runtimes import registry
+from runtimes.denoiser import EDM_CLASSES
 from runtimes.errors import UsageError, unknown_name
 from runtimes.samplers.choice import Scalar, ScheduleChoice, check_taken, over
 from runtimes.samplers.config_fields import check_fields
 from runtimes.samplers.options import Options, resolve, sigma_rule, source_of
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
 from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
+from runtimes.schedule import NoiseSchedule
 
 __all__ = [
     "SAMPLERS",
@@ -25,8 +27,10 @@ __all__ = [
     "Sampler",
     "Step",
     "default_sampler",
+    "fitting_samplers",
     "load_sampler",
     "make_sampler",
+    "noise_schedule",
     "sampler_names",
 ]
 
@@ -136,6 +140,19 @@ def sampler_names() -> tuple[str, ...]:
     return registry.names(SAMPLERS, ENTRY_POINTS)
 
 
+def fitting_samplers(scheduler_config: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the samplers that run with a scheduler config."""
+    return tuple(name for name in sampler_names() if _fits(name, scheduler_config))
+
+
+def _fits(name: str, scheduler_config: Mapping[str, object]) -> bool:
+    try:
+        make_sampler(name, scheduler_config)
+    except UsageError:
+        return False
+    return True
+
+
 def make_sampler(
     name: str,
     scheduler_config: Mapping[str, object],
@@ -172,6 +189,8 @@ def make_sampler(
             "schedule 'ays' is a table of the model's family, which a scheduler config doesn't "
             "tell; see runtimes.plan"
         )
+    if rows is not None:
+        _check_preconditioning(name, rows, scheduler_config)
     check_taken(name, rows, taken, choice)
     check_fields(scheduler_config, () if rows is not None else taken)
     config = over(scheduler_config, choice)
@@ -197,6 +216,29 @@ def options_of(name: str) -> Options | None:
 def fields_of(sampler: type[Sampler]) -> frozenset[str]:
     """What a sampler's constructor takes."""
     return frozenset(inspect.signature(sampler).parameters)
+
+
+def noise_schedule(name: str, scheduler_config: Mapping[str, object]) -> NoiseSchedule:
+    """The noise schedule that a sampler follows under a scheduler config.
+
+    Betas that the config doesn't give have the defaults of the sampler's diffusers class, which
+    are not the same in all of them.
+
+    Raises:
+        UsageError: the sampler is unknown, or the config's noise schedule is wrong.
+    """
+    rows = options_of(name) or {}
+    own = {field: rows[field] for field in ("beta_start", "beta_end") if field in rows}
+    return NoiseSchedule.from_config({**own, **scheduler_config})
+
+
+def _check_preconditioning(name: str, rows: Options, config: Mapping[str, object]) -> None:
+    class_name = config.get("_class_name")
+    if class_name in EDM_CLASSES and "_class_name" not in rows:
+        raise UsageError(
+            f"scheduler_config.json: _class_name is {class_name!r}, whose networks have EDM's "
+            f"preconditioning, which sampler {name!r} doesn't know; take 'edm-euler'"
+        )
 
 
 def _build(sampler: type[Sampler], options: dict[str, object], said: Collection[str]) -> Sampler:

@@ -8,7 +8,8 @@ The noise equals the reference's for the same seed (`noise_sampler_seed`, or the
 is the same at any number of steps as long as these have the same largest and smallest sigma, as
 linspace spacing gives them. The reference takes logarithms and exponentials in float32, here they
 are rounded as IEEE 754 asks for; where torch's are off by one unit in the last place, it reads the
-path up to 1e-6 beside, which moves single values of a step's noise by some 1e-3.
+path up to 1e-6 beside, which moves single values of a step's noise by some 1e-3. On an Intel Xeon
+that touches 1 time in 64: of 16 trajectories of 20 steps 2 were off, by up to 5e-4 of the latents.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ import numpy as np
 
 from runtimes.brownian import BrownianPath
 from runtimes.samplers.ancestral import ancestral
-from runtimes.samplers.k_levels import KSampler, k_levels, with_second_calls
+from runtimes.samplers.k_levels import (
+    Floats,
+    KSampler,
+    check_no_repeats,
+    k_levels,
+    with_second_calls,
+)
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timesteps
@@ -30,9 +37,9 @@ from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timestep
 
 @dataclass(frozen=True)
 class DpmPPSDE(KSampler):
-    """DPM++ SDE, stochastic, two calls a step but for the last; attributes as of `KSampler`, and:
+    """DPM++ SDE, stochastic, two calls a step but for the last.
 
-    Attributes:
+    Attributes: those of `KSampler`, and
         noise_sampler_seed: the Brownian path's seed; None for the call's own.
         s_noise: the deviation of the noise.
     """
@@ -65,6 +72,7 @@ class DpmPPSDE(KSampler):
         The second call of a step is half way in log(sigma).
         """
         sigmas, timesteps = self.visited(schedule, num_inference_steps, np.float64)
+        check_no_repeats("dpmpp-sde", sigmas)
         between = sigmas_to_timesteps(schedule, np.sqrt(sigmas[:-1] * sigmas[1:]))
         middles = _middles(sigmas.astype(np.float32))
         return with_second_calls(k_levels(sigmas, timesteps), k_levels(middles, between))
@@ -112,8 +120,8 @@ def _log(sigmas: Float32s) -> Float32s:
     return np.log(sigmas.astype(np.float64)).astype(np.float32)
 
 
-def _exp(log_sigmas: Float32s) -> Float32s:
-    return np.exp(log_sigmas.astype(np.float64)).astype(np.float32)
+def _exp(logs: Floats) -> Float32s:
+    return np.exp(logs.astype(np.float64)).astype(np.float32)
 
 
 def _middles(sigmas: Float32s) -> Float32s:

@@ -1,11 +1,12 @@
 """Euler's method on the probability-flow ODE.
 
 T. Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022,
-algorithm 2 without churn. Follows diffusers' EulerDiscreteScheduler.
+algorithm 2 without its second order. Follows diffusers' EulerDiscreteScheduler.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,6 +14,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from runtimes.errors import UsageError
+from runtimes.samplers.churn import Churn
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import (
@@ -49,9 +51,13 @@ class Euler:
         interpolation_type: "log_linear" for sigmas even in their logarithm over the whole schedule,
             whatever timesteps are visited; the last step then ends at the schedule's smallest.
         timestep_type: "continuous" tells a network that predicts v log(sigma) / 4 for the timestep.
-        prediction_type: what the network predicts.
         sigmas: in place of all these, those of all steps and where the last one ends.
         timesteps: in place of the spaced ones, those of all steps; they may be fractions.
+        prediction_type: what the network predicts; matters to churn and continuous timesteps alone.
+        s_churn: how much noise all steps together add; `Churn` has these four.
+        s_tmin: the smallest sigma at which noise is added.
+        s_tmax: the largest.
+        s_noise: the deviation of the noise that is added.
     """
 
     timestep_spacing: Spacing = "linspace"
@@ -65,6 +71,10 @@ class Euler:
     prediction_type: str = "epsilon"
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
+    s_churn: float = 0.0
+    s_tmin: float = 0.0
+    s_tmax: float = math.inf
+    s_noise: float = 1.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "EulerDiscreteScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -143,11 +153,36 @@ class Euler:
         *,
         begin: int = 0,
     ) -> Run:
-        """See `Sampler.sample`; draws no noise."""
-        for index in range(begin, len(levels) - 1):
+        """See `Sampler.sample`; draws noise where churn asks for some."""
+        total = len(levels) - 1
+        churn = Churn(self.s_churn, self.s_tmin, self.s_tmax, self.s_noise)
+        for index in range(begin, total):
             level, target = levels[index], levels[index + 1]
             denoised = denoiser(x, level)
             slope = (x - denoised) / level.sigma
-            x = x + slope * (target.sigma - level.sigma)
-            x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
+            noisier, sigma = churn(x, level, total, noise)
+            if sigma != level.sigma:
+                slope = self._churned(slope, denoised, x, level, noisier, sigma)
+            x = noisier + slope * (target.sigma - sigma)
+            x = replaced(x, (yield Step(index, total, level, x, denoised)))
         return x
+
+    def _churned(
+        self,
+        slope: Latents,
+        denoised: Latents,
+        x: Latents,
+        level: Level,
+        noisier: Latents,
+        sigma: float,
+    ) -> Latents:
+        """The slope at latents that noise was added to after the network was called.
+
+        The network's output stands, as in the reference, so the slope hangs on what it predicts;
+        of v the reference also keeps the level's own coefficients.
+        """
+        if self.prediction_type == "epsilon":
+            return slope
+        if self.prediction_type == "v_prediction":
+            denoised = denoised + (noisier - x) / (level.sigma**2 + 1)
+        return (noisier - denoised) / sigma

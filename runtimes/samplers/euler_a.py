@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from runtimes.samplers.ancestral import ancestral
 from runtimes.samplers.k_levels import CLEAN, KSampler, k_levels
 from runtimes.samplers.options import Options
@@ -18,7 +20,10 @@ from runtimes.schedule import Level, NoiseSchedule
 
 @dataclass(frozen=True)
 class EulerAncestral(KSampler):
-    """Euler ancestral, stochastic; attributes as of `KSampler`. The reference has no sigma rules."""
+    """Euler ancestral, stochastic; attributes as of `KSampler`.
+
+    The reference has no sigma rules; here they are Euler's.
+    """
 
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "EulerAncestralDiscreteScheduler"
@@ -30,7 +35,8 @@ class EulerAncestral(KSampler):
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
-        return (*k_levels(*self.visited(schedule, num_inference_steps)), CLEAN)
+        sigmas, timesteps = self.visited(schedule, num_inference_steps)
+        return (*k_levels(sigmas, timesteps.astype(np.float32)), CLEAN)
 
     def sample(
         self,

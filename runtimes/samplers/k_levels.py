@@ -13,6 +13,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import UsageError
 from runtimes.schedule import (
     SIGMA_RULES,
     Float32s,
@@ -62,7 +63,10 @@ class KSampler:
         return float(np.sqrt(sigma**2 + 1) if self.timestep_spacing == "leading" else sigma)
 
     def visited(
-        self, schedule: NoiseSchedule, num_inference_steps: int, dtype: type = np.float32
+        self,
+        schedule: NoiseSchedule,
+        num_inference_steps: int,
+        dtype: type[np.float32 | np.float64] = np.float32,
     ) -> tuple[Float64s, Float64s]:
         """The sigmas and timesteps of the steps, descending.
 
@@ -102,6 +106,19 @@ def k_levels(sigmas: Floats, timesteps: Floats) -> list[Level]:
     """The levels of sigmas, as float32 has them, and timesteps, as they are."""
     pairs = zip(sigmas.astype(np.float32).tolist(), timesteps.tolist(), strict=True)
     return [Level(1.0, sigma, timestep) for sigma, timestep in pairs]
+
+
+def check_no_repeats(sampler: str, sigmas: Floats) -> None:
+    """Refuses sigmas of which two in a row are equal, for a sampler that divides by their distance.
+
+    Raises:
+        UsageError: says how many steps were asked for.
+    """
+    if np.any(np.diff(sigmas.astype(np.float32)) == 0):
+        raise UsageError(
+            f"num_inference_steps is {len(sigmas)}; {sampler} would then repeat a sigma, which it "
+            "can't; give fewer steps"
+        )
 
 
 def with_second_calls(steps: Sequence[Level], second: Sequence[Level]) -> tuple[Level, ...]:

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from runtimes.samplers.k_levels import CLEAN, KSampler, k_levels
+from runtimes.samplers.k_levels import CLEAN, KSampler, check_no_repeats, k_levels
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Level, NoiseSchedule
@@ -21,9 +21,9 @@ from runtimes.schedule import Level, NoiseSchedule
 
 @dataclass(frozen=True)
 class LMS(KSampler):
-    """LMS, deterministic; attributes as of `KSampler`, and:
+    """LMS, deterministic.
 
-    Attributes:
+    Attributes: those of `KSampler`, and
         order: how many slopes the last step and those before it give, at most.
     """
 
@@ -48,6 +48,7 @@ class LMS(KSampler):
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
         sigmas, timesteps = self.visited(schedule, num_inference_steps)
+        check_no_repeats("lms", sigmas)
         return (*k_levels(sigmas, timesteps.astype(np.float32)), CLEAN)
 
     def sample(

@@ -39,6 +39,15 @@ def compiled(once: Once, exported: Named) -> Named:
 
 
 @pytest.fixture
+def ieee_functions() -> Iterator[None]:
+    """As `ieee_roots`, logarithms and exponentials too."""
+    from tests.runtimes.ieee_roots import IeeeFunctions
+
+    with IeeeFunctions():
+        yield
+
+
+@pytest.fixture
 def fake_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeEngine]]:
     """The engine "fake", registered for one test."""
     monkeypatch.setitem(ENGINES, "fake", "tests.runtimes.fakes:FakeEngine")

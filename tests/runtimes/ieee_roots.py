@@ -18,6 +18,10 @@ _ROOTS = (torch.sqrt, torch.Tensor.sqrt)
 _POWERS = (torch.pow, torch.Tensor.pow, torch.Tensor.__pow__)
 
 
+_LOGARITHMS = (torch.log, torch.Tensor.log)
+_EXPONENTIALS = (torch.exp, torch.Tensor.exp)
+
+
 class IeeeRoots(TorchFunctionMode):
     """While it is active, roots of float32 tensors are taken in float64 and rounded once more.
 
@@ -36,3 +40,23 @@ class IeeeRoots(TorchFunctionMode):
         if is_root and args[0].dtype == torch.float32:
             return torch.Tensor.sqrt(args[0].double()).float()
         return func(*args, **(kwargs or {}))
+
+
+class IeeeFunctions(IeeeRoots):
+    """Also logarithms and exponentials, rounded once.
+
+    Torch's are off by one unit in the last place at times, other ones on each machine. Where a
+    Brownian path is read hangs on them, and the path is rough: 1e-6 beside, it is another by 1e-3.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Calls a function of torch's."""
+        if func in (*_LOGARITHMS, *_EXPONENTIALS) and args[0].dtype == torch.float32:
+            return func(args[0].double()).float()
+        return super().__torch_function__(func, types, args, kwargs)

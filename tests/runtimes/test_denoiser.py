@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from runtimes.denoiser import Denoiser, Latents
+from runtimes.denoiser import Denoiser, Latents, network_output
 from runtimes.errors import UsageError
 from runtimes.schedule import Level, NoiseSchedule
 
@@ -84,10 +84,35 @@ def test_eps_where_there_is_no_signal_is_refused_before_the_network_runs() -> No
         Denoiser(predict)(truth()[1], Level(0.0, 1.0, 999.0))
 
 
+@pytest.mark.parametrize(("prediction_type", "sign"), [("edm", 1), ("v_prediction", -1)])
+def test_edms_preconditioning_is_table_1s(prediction_type: str, sign: int) -> None:
+    data, sigma = 0.5, 2.5
+    unit, eps = truth()
+    x0 = np.float32(data) * unit
+    x = x0 + np.float32(sigma) * eps
+    variance = sigma**2 + data**2
+
+    def predict(model_input: Latents, timestep: float) -> Latents:
+        np.testing.assert_allclose(model_input, x / math.sqrt(variance), rtol=3e-7)
+        skip, out = data**2 / variance, sign * sigma * data / math.sqrt(variance)
+        return (x0 - np.float32(skip) * x) / np.float32(out)
+
+    level = Level(1.0, sigma, 0.25 * math.log(sigma), sigma_data=data)
+    denoised = Denoiser(predict, prediction_type)(x, level)
+    np.testing.assert_allclose(denoised, x0, rtol=0, atol=2e-6)
+
+
+def test_edms_classes_have_an_epsilon_of_their_own() -> None:
+    edm = {"_class_name": "EDMEulerScheduler"}
+    assert network_output(edm, "epsilon") == "edm"
+    assert network_output(edm, "v_prediction") == "v_prediction"
+    assert network_output({"_class_name": "EulerDiscreteScheduler"}, "epsilon") == "epsilon"
+
+
 def test_an_unknown_prediction_type_is_refused() -> None:
     with pytest.raises(UsageError) as raised:
         Denoiser(lambda x, t: x, "v-prediction")
     assert str(raised.value) == (
-        "unknown prediction_type 'v-prediction'; known are epsilon, sample, v_prediction. "
+        "unknown prediction_type 'v-prediction'; known are edm, epsilon, sample, v_prediction. "
         "Did you mean 'v_prediction'?"
     )

@@ -19,11 +19,14 @@ from runtimes.noise import Generator
 from runtimes.samplers import Sampler
 from runtimes.samplers.ddim import DDIM
 from runtimes.samplers.deis import DEIS
+from runtimes.samplers.dpm2 import DPM2
 from runtimes.samplers.dpm_2m import Dpm2M, Dpm3M
 from runtimes.samplers.dpm_2s import Dpm2S, Dpm3S
 from runtimes.samplers.dpmpp_2m import DpmPP1M, DpmPP2M, DpmPP3M
 from runtimes.samplers.dpmpp_2s import DpmPP1S, DpmPP2S, DpmPP3S
 from runtimes.samplers.euler import Euler
+from runtimes.samplers.heun import Heun
+from runtimes.samplers.lms import LMS
 from runtimes.samplers.pndm import PNDM
 from runtimes.samplers.tcd import TCD
 from runtimes.samplers.unipc import UniPC
@@ -74,6 +77,28 @@ def even(n: int) -> list[float]:
 def blocks(length: int) -> Callable[[int], list[float]]:
     """As `geometric`, for samplers whose steps take so many calls each, which must fill them."""
     return lambda n: geometric(n - n % length)
+
+
+def twice(n: int) -> list[float]:
+    """As `geometric`, for Heun: the end of each step is the start of the next, and called twice."""
+    ratios = geometric(n)
+    return [ratios[0], *(ratio for ratio in ratios[1:-1] for _ in range(2)), ratios[-1], ratios[-1]]
+
+
+def halved(n: int) -> list[float]:
+    """As `geometric`, with the geometric mean between each step's ends, for DPM2."""
+    return geometric(2 * n)
+
+
+def graded(n: int) -> list[float]:
+    """As `geometric`, for LMS, with the first two steps as short as makes them of fourth order.
+
+    LMS starts with steps of orders 1 and 2, whose errors are (length)² and (length)³; with equal
+    steps they would hold the whole to order 2.
+    """
+    first, second = n**-2, n ** (-4 / 3)
+    shares = np.array([0.0, first, *np.linspace(first + second, 1, n - 1)])
+    return (NOISY * (CLEAN / NOISY) ** shares).tolist()
 
 
 def runge_kutta(n: int) -> list[float]:
@@ -140,6 +165,9 @@ CASES: dict[str, tuple[Sampler, Any, Any, int]] = {
     "tcd": (TCD(eta=0.0), geometric, in_variance, 1),
     # Begins with two steps of lower order: their errors are of third order and small beside the
     # others' fourth, so that 3.6 is measured here.
+    "heun": (Heun(), twice, in_sigma, 2),
+    "dpm2": (DPM2(), halved, in_sigma, 2),
+    **{f"lms {order}": (LMS(order=order), graded, in_sigma, order) for order in (1, 2, 3, 4)},
     "plms": (PNDM(skip_prk_steps=True), plms, in_variance, 3),
     # What v is extrapolated to is turned into eps with the latents of the step's start.
     "plms v": (PNDM(skip_prk_steps=True, prediction_type="v_prediction"), plms, in_variance, 1),

@@ -20,6 +20,7 @@ from runtimes.noise import Generator
 from runtimes.samplers import (
     SCHEDULER_CLASSES,
     default_sampler,
+    fitting_samplers,
     load_sampler,
     make_sampler,
     sampler_names,
@@ -205,6 +206,10 @@ NOT_OF_THE_CLASS = {
 """Options that the diffusers class has not among its fields; the sampler's file says why."""
 
 
+# Classes that read bounds of sigmas, and overlook the rescaling of betas, without naming them.
+BOUNDLESS = ("dpm2", "dpm2-a", "dpmpp-sde", "heun", "lms")
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_defaults_are_those_of_the_diffusers_class(name: str) -> None:
     reference_class = getattr(diffusers, REFERENCES[name])
@@ -235,9 +240,18 @@ def test_no_field_of_the_diffusers_class_is_overlooked(name: str) -> None:
     assert set(reference) <= known
 
 
+def config_of(name: str) -> Config:
+    """A scheduler config that a sampler runs with."""
+    return {"_class_name": "EDMEulerScheduler"} if name == "edm-euler" else SD15
+
+
 def test_steps_count_calls_of_the_network() -> None:
-    for name, calls in {"ddim": 6, "dpmpp-2m": 6, "euler": 6, "pndm": 7}.items():
-        sampler = make_sampler(name, SD15)
+    once = ("ddim", "dpmpp-2m", "edm-euler", "euler", "euler-a", "lms")
+    twice = ("dpm2", "dpm2-a", "dpmpp-sde", "heun")
+    calls_of = {**dict.fromkeys(once, 6), **dict.fromkeys(twice, 11), "pndm": 7}
+    for name, calls in calls_of.items():
+        sampler = make_sampler(name, config_of(name))
+        assert sampler.calls_per_step == (2 if name in twice else 1)
         levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
         seen: list[Level] = []
 
@@ -253,7 +267,7 @@ def test_steps_count_calls_of_the_network() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_step_keeps_its_latents_and_the_last_one_has_the_result(name: str) -> None:
-    sampler = make_sampler(name, SD15)
+    sampler = make_sampler(name, config_of(name))
     levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
     noise = UNIT_NOISE.copy()
     run = sampler.sample(lambda x, level: np.tanh(x), noise, levels, Generator(0))
@@ -280,7 +294,7 @@ def test_a_run_can_be_cut_short(name: str) -> None:
         calls.append(level.timestep)
         return x
 
-    sampler = make_sampler(name, SD15)
+    sampler = make_sampler(name, config_of(name))
     levels = sampler.levels(NoiseSchedule.from_config(SD15), 6)
     run = sampler.sample(denoiser, UNIT_NOISE, levels, Generator(0))
     next(run)
@@ -302,7 +316,7 @@ def test_the_first_differing_step_is_named() -> None:
 @pytest.mark.parametrize("steps", [0, -3, 1001])
 def test_a_number_of_steps_out_of_range_is_refused(name: str, steps: int) -> None:
     with pytest.raises(UsageError, match=f"num_inference_steps is {steps}; give a number from 1"):
-        make_sampler(name, SD15).levels(NoiseSchedule.from_config(SD15), steps)
+        make_sampler(name, config_of(name)).levels(NoiseSchedule.from_config(SD15), steps)
 
 
 @pytest.mark.parametrize("name", ["ddim", "pndm"])
@@ -442,6 +456,13 @@ def test_a_third_partys_sampler_takes_what_its_fields_name(monkeypatch: pytest.M
     assert sampler == ThirdParty(
         steps_offset=1, set_alpha_to_one=False, clip_sample=False, strength=0.25
     )
+
+
+def test_the_samplers_that_fit_a_config_are_those_that_it_makes() -> None:
+    assert set(fitting_samplers({"_class_name": "EDMEulerScheduler"})) == {"edm-euler"}
+    predicts_sample = fitting_samplers({**SD15, "prediction_type": "sample"})
+    assert {"ddim", "heun", "lms"} <= set(predicts_sample)
+    assert not {"dpm2", "edm-euler", "pndm"} & set(predicts_sample)
 
 
 def test_the_table_and_the_options_name_the_same_samplers() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from runtimes.denoiser import Denoiser, Latents
+from runtimes.denoiser import Denoiser, Latents, network_output
 from runtimes.guidance import Condition, classifier_free
 from runtimes.noise import Generator
 from runtimes.samplers import SAMPLERS, Sampler, load_sampler, make_sampler, options_of
@@ -147,7 +147,8 @@ def our_trajectory(sampler: Sampler, config: Config, steps: int, seed: int = 0) 
         SCALE,
         halves="apart",
     )
-    denoiser = Denoiser(predict, config.get("prediction_type", "epsilon"))
+    predicted = network_output(config, config.get("prediction_type", "epsilon"))
+    denoiser = Denoiser(predict, predicted)
     x = UNIT_NOISE * sampler.init_noise_sigma(levels)
     return [step.x for step in sampler.sample(denoiser, x, levels, Generator(seed))]
 
