@@ -20,6 +20,8 @@ from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import Level, NoiseSchedule, Spacing
 from runtimes.schedules.given import given_timesteps
 
+Variance = Literal["fixed_small", "fixed_small_log", "fixed_large"] | None
+
 VARIANCE_MIN = 1e-20  # the reference's, for the logarithm it may take
 
 
@@ -32,7 +34,8 @@ class DDPM:
         steps_offset: added to leading timesteps.
         timesteps: the timesteps to visit, descending; None for those of the spacing.
         variance_type: how much noise a step draws: the variance of what is between two levels
-            given the clean latents (the small ones), or not given them.
+            given the clean latents (the small ones), or not given them. None, which a DPM-Solver
+            config says, is small.
         clip_sample: whether the denoised estimate is clipped, where it isn't thresholded. Not
             right for latents, and diffusers' default all the same.
         clip_sample_range: the largest magnitude clipping leaves.
@@ -44,7 +47,7 @@ class DDPM:
     timestep_spacing: Spacing = "leading"
     steps_offset: int = 0
     timesteps: tuple[float, ...] | None = None
-    variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large"] = "fixed_small"
+    variance_type: Variance = "fixed_small"
     clip_sample: bool = True
     clip_sample_range: float = 1.0
     thresholding: bool = False
@@ -56,7 +59,7 @@ class DDPM:
         "timestep_spacing": ("leading", "linspace", "trailing"),
         "steps_offset": 0,
         # The reference takes the root of fixed_large_log's negative logarithm.
-        "variance_type": ("fixed_small", "fixed_small_log", "fixed_large"),
+        "variance_type": ("fixed_small", "fixed_small_log", "fixed_large", None),
         "clip_sample": (True, False),
         "clip_sample_range": 1.0,
         "prediction_type": ("epsilon", "sample", "v_prediction"),

@@ -32,11 +32,8 @@ TOLERANCE = 2e-5
 SPACINGS: list[Config] = [{"timestep_spacing": s} for s in ("leading", "linspace", "trailing")]
 VARIANTS: dict[str, list[Config]] = {
     "ddpm": [
-        *(
-            {**spacing, "variance_type": variance}
-            for spacing in SPACINGS
-            for variance in ("fixed_small", "fixed_small_log", "fixed_large")
-        ),
+        *SPACINGS,
+        *({"variance_type": variance} for variance in ("fixed_small_log", "fixed_large", None)),
         {"clip_sample": True, "clip_sample_range": 2.0},
         {"thresholding": True, "sample_max_value": 2.0, "clip_sample": True},
         {"beta_schedule": "squaredcos_cap_v2", "clip_sample": True},
@@ -178,7 +175,7 @@ def test_a_variance_that_does_not_run_is_refused(variance: str) -> None:
         make_sampler("ddpm", config)
     assert str(raised.value) == (
         f"scheduler_config.json: variance_type is '{variance}'; sampler 'ddpm' runs with "
-        "'fixed_small', 'fixed_small_log', 'fixed_large'"
+        "'fixed_small', 'fixed_small_log', 'fixed_large', None"
     )
     if variance == "fixed_large_log":  # the root of a logarithm below 0
         assert np.all(np.isnan(reference(scheduler_of("ddpm", config, 5))[0]))
