@@ -42,8 +42,7 @@ from runtimes.metadata import Origin
 from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
 from runtimes.result import Preview
-from runtimes.samplers import make_sampler
-from runtimes.schedule import NoiseSchedule
+from runtimes.samplers import make_sampler, noise_schedule
 from runtimes.settings import Settings
 from runtimes.settle import settle
 from runtimes.tokenizer import ClipTokenizer
@@ -116,7 +115,7 @@ def check_drawable(
             f"components, or {instead}."
         )
     try:
-        make_sampler(SAMPLER, scheduler).levels(NoiseSchedule.from_config(scheduler), STEPS)
+        make_sampler(SAMPLER, scheduler).levels(noise_schedule(SAMPLER, scheduler), STEPS)
     except UsageError as e:
         raise UsageError(
             f"{where}: whole pictures are verified with {SAMPLER}, which can't run here ({e}); "

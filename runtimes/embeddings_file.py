@@ -105,7 +105,7 @@ def _read_npz(path: Path) -> dict[str, Embeddings]:
     opened = np.load(path, allow_pickle=False)
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise ValueError("it holds one array without a name")
-    with opened as file:
+    with cast("Any", opened) as file:
         arrays = cast("Mapping[str, NDArray[Any]]", file)
         return {name: _floats(name, arrays[name]) for name in NAMES if name in arrays}
 

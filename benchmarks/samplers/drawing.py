@@ -58,7 +58,7 @@ class Way:
     @property
     def asked(self) -> dict[str, Any]:
         """As arguments of the pipeline."""
-        return {"sampler": self.sampler, "karras": self.karras or None}
+        return {"sampler": self.sampler, "schedule": "karras" if self.karras else None}
 
     def __str__(self) -> str:
         return f"{self.sampler}{_KARRAS if self.karras else ''}"

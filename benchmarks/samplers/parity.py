@@ -16,9 +16,8 @@ from benchmarks.samplers.denoisers import Floats, Network
 from runtimes.denoiser import Denoiser, network_output
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
-from runtimes.samplers import Sampler, load_sampler, make_sampler, options_of
+from runtimes.samplers import Sampler, load_sampler, make_sampler, noise_schedule, options_of
 from runtimes.samplers.options import Options
-from runtimes.schedule import NoiseSchedule
 
 SEED = 3
 SAME = 2e-4
@@ -144,7 +143,7 @@ def our_trajectory(
     sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Floats
 ) -> list[Floats]:
     """The latents after each step of one of the project's samplers."""
-    levels = sampler.levels(NoiseSchedule.from_config(config), case.steps)
+    levels = sampler.levels(noise_schedule(case.sampler, config), case.steps)
     x = noise * np.float32(sampler.init_noise_sigma(levels))
     denoiser = Denoiser(network, network_output(config, case.prediction_type))  # pyright: ignore[reportArgumentType]
     return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]  # pyright: ignore[reportReturnType]

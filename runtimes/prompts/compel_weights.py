@@ -141,7 +141,7 @@ def compel_plan(
         planner.part(part, weight)
         for part, weight in zip(prompt.parts, prompt.weights, strict=True)
     ]
-    texts = [] if window is None else map(planner.dropped, flats_of(prompt))
+    texts = [] if window is None else [planner.dropped(flat) for flat in flats_of(prompt)]
     dropped = " ".join(filter(None, texts))
     return CompelPlan(tuple(parts), empty_row(tokenizer), dropped)
 

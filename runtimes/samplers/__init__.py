@@ -13,7 +13,7 @@ from runtimes.denoiser import EDM_CLASSES
 from runtimes.errors import UsageError, unknown_name
 from runtimes.samplers.choice import Scalar, ScheduleChoice, check_taken, over
 from runtimes.samplers.config_fields import check_fields
-from runtimes.samplers.options import Options, resolve, sigma_rule, source_of
+from runtimes.samplers.options import Options, default_of, resolve, sigma_rule, source_of
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
 from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
 from runtimes.schedule import NoiseSchedule
@@ -228,7 +228,8 @@ def noise_schedule(name: str, scheduler_config: Mapping[str, object]) -> NoiseSc
         UsageError: the sampler is unknown, or the config's noise schedule is wrong.
     """
     rows = options_of(name) or {}
-    own = {field: rows[field] for field in ("beta_start", "beta_end") if field in rows}
+    betas = ("beta_start", "beta_end", "beta_schedule")
+    own = {field: default_of(rows[field]) for field in betas if field in rows}
     return NoiseSchedule.from_config({**own, **scheduler_config})
 
 

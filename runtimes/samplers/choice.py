@@ -115,7 +115,8 @@ def check_taken(
     known = taken if rows is None else rows
     if choice.schedule not in (None, "plain") and "sigma_rule" not in taken:
         raise _lacking(sampler, f"no sigmas to follow schedule {choice.schedule!r}")
-    if choice.spacing is not None and "timestep_spacing" not in known:
+    # Some have the option for a config's sake, and a spacing of their own.
+    if choice.spacing is not None and "timestep_spacing" not in {*known} & {*taken}:
         raise _lacking(sampler, f"no timesteps to follow spacing {choice.spacing!r}")
     if choice.sigmas is not None and "sigmas" not in taken:
         raise _lacking(sampler, "no sigmas that can be given")

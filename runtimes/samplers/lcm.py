@@ -52,6 +52,9 @@ class LCM:
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "LCMScheduler"
     OPTIONS: ClassVar[Options] = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
         "original_inference_steps": 50,
         "timestep_scaling": 10.0,
         "clip_sample": (False, True),

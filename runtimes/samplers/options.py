@@ -38,6 +38,11 @@ NOISE_FIELDS = (
 """Fields of every class, which `NoiseSchedule.from_config` reads."""
 
 
+def default_of(row: object) -> object:
+    """The default that a row of `Options` gives."""
+    return cast("tuple[object, ...]", row)[0] if isinstance(row, tuple) else row
+
+
 def resolve(
     sampler: str, rows: Options, config: Mapping[str, object], said: Collection[str] = ()
 ) -> dict[str, object]:

@@ -51,6 +51,9 @@ class TCD:
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "TCDScheduler"
     OPTIONS: ClassVar[Options] = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
         "original_inference_steps": 50,
         "prediction_type": ("epsilon", "sample", "v_prediction"),
         # Fields of the class that it does nothing with.

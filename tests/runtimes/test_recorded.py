@@ -52,7 +52,7 @@ def picture(bundle: Path, tmp_path: Path) -> Path:
             guidance_scale=1.5,
             seed=2**63 + 7,
             sampler="dpmpp-2m",
-            karras=True,
+            schedule="karras",
             height=16,
             width=40,
         )
@@ -87,7 +87,7 @@ def test_a_record_holds_all_settings(picture: Path) -> None:
     assert recorded.settings.prompt == ("a red circle",)
     assert recorded.settings.negative_prompt == ("blue ●",)
     assert recorded.settings.seed == 2**63 + 7
-    assert (recorded.settings.karras, recorded.settings.sampler) == (True, "dpmpp-2m")
+    assert (recorded.settings.schedule, recorded.settings.sampler) == ("karras", "dpmpp-2m")
     assert (recorded.origin.threads, recorded.index) == (2, 0)
 
 
@@ -133,7 +133,7 @@ def test_settings_and_origin_share_no_names() -> None:
     [
         (["--seed", "8"], {"seed": 8}),
         (["--steps", "5"], {"num_inference_steps": 5}),
-        (["--sampler", "euler", "--no-karras"], {"sampler": "euler", "karras": False}),
+        (["--sampler", "euler", "--schedule", "plain"], {"sampler": "euler", "schedule": "plain"}),
         (["--guidance-scale", "3"], {"guidance_scale": 3.0}),
         (["--negative-prompt", ""], {"negative_prompt": ("",)}),
         (["--height", "32"], {"height": 32}),
