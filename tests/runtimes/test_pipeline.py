@@ -240,7 +240,7 @@ def cells_decoded() -> list[tuple[int, ...]]:
 
 
 def test_tiles_are_of_the_size_that_was_asked_for(fake_bundle: Write) -> None:
-    size = {"height": 256, "width": 136, "num_inference_steps": 1, "seed": 0}
+    size: dict[str, Any] = {"height": 256, "width": 136, "num_inference_steps": 1, "seed": 0}
     with Pipeline.open(fake_bundle()) as pipe:
         whole = pipe("x", output_type="np", **size)
         assert cells_decoded() == [(1, 4, 32, 17)]

@@ -15,7 +15,7 @@ from benchmarks.seams import border_lines, seams
 from runtimes.noise import Generator
 from runtimes.tiling import tiled, windows
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
 
 FACTOR = 4
 
