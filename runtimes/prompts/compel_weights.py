@@ -141,8 +141,8 @@ def compel_plan(
         planner.part(part, weight)
         for part, weight in zip(prompt.parts, prompt.weights, strict=True)
     ]
-    texts = [] if window is None else map(planner.dropped, flats_of(prompt))
-    dropped = " ".join(filter(None, texts))
+    texts = [] if window is None else [planner.dropped(flat) for flat in flats_of(prompt)]
+    dropped = " ".join(text for text in texts if text)
     return CompelPlan(tuple(parts), empty_row(tokenizer), dropped)
 
 
