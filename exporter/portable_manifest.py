@@ -101,6 +101,10 @@ def portable_manifest(
     )
 
 
+_WITHOUT_VAE_ENCODER = ("text-to-image", "upscaling")
+"""Tasks that encode no picture."""
+
+
 def tasks_of(recognised: Recognised, components: Collection[str]) -> tuple[str, ...]:
     """What a bundle does, by its U-Net's input channels and by what it has.
 
@@ -110,8 +114,9 @@ def tasks_of(recognised: Recognised, components: Collection[str]) -> tuple[str, 
     """
     channels = int(recognised.configs["unet"]["in_channels"])
     tasks = recognised.family.tasks.get(channels, ())
-    # All others begin with a picture.
-    return tuple(task for task in tasks if "vae_encoder" in components or task == "text-to-image")
+    return tuple(
+        task for task in tasks if "vae_encoder" in components or task in _WITHOUT_VAE_ENCODER
+    )
 
 
 def _source_sha256(files: Mapping[str, File]) -> str:

@@ -82,7 +82,9 @@ class Recorded:
                 f"{self.path} was made from {' and '.join(sorted(missing))}, of which its record "
                 "holds the SHA-256 alone; give the same again."
             )
-        asked: dict[str, Any] = {**self._required(), **changes}
+        replaced = _replaced(changes)
+        required = {key: value for key, value in self._required().items() if key not in replaced}
+        asked: dict[str, Any] = {**required, **changes}
         if "prompt" in changes and "negative_prompt" not in changes:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
@@ -92,7 +94,8 @@ class Recorded:
                 # Empty texts in the record: embeddings stood in their place.
                 del asked[name]
         by_itself = settle(bundle, inputs=inputs, **asked)
-        more = self._unlike(by_itself)
+        unlike = self._unlike(by_itself)
+        more = {name: value for name, value in unlike.items() if name not in replaced}
         return settle(bundle, inputs=inputs, **{**more, **asked}) if more else by_itself
 
     def index_in(self, changes: Mapping[str, Any]) -> int | None:
@@ -109,7 +112,8 @@ class Recorded:
             origin: what makes it now.
             changes: what was changed on purpose; it isn't told.
         """
-        asked = {*changes, *(("negative_prompt",) if "prompt" in changes else ())}
+        asked = {*changes, *_replaced(changes)}
+        asked |= {"negative_prompt"} if "prompt" in changes else set()
         names = {name: name for name in _names(Settings) - asked}
         return [
             f"{title} is {now}; {self.path} was made with {then}."
@@ -141,6 +145,16 @@ class Recorded:
 def _taken(field: msgspec.structs.FieldInfo) -> bool:
     """Whether `settle` takes a setting; others follow from the inputs."""
     return field.name in inspect.signature(settle).parameters
+
+
+def _replaced(changes: Mapping[str, Any]) -> set[str]:
+    """The recorded settings that others stand in for: a schedule is said in one way alone."""
+    given = {"sigmas", "timesteps"}
+    if given & changes.keys():
+        return {*given, "schedule", "spacing", "num_inference_steps"}
+    if "schedule" in changes:
+        return {*given, "spacing"}
+    return given if {"spacing", "num_inference_steps"} & changes.keys() else set()
 
 
 def read_recorded(path: Path | str) -> Recorded:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.component import Component, as_fed
 from runtimes.latents import latent_shape
+from runtimes.parts import ROLES
 from runtimes.timings import Stopwatch
 
 Floats = NDArray[np.float32]
@@ -34,8 +35,7 @@ def main() -> None:
     """Serves until the input ends."""
     bundle = open_bundle(Path(sys.argv[1]))
     threads = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    roles = ("sample", "timestep", "encoder_hidden_states")
-    unet = Component.open(bundle, "unet", roles, "out_sample", device="cpu", threads=threads)
+    unet = Component.open(bundle, "unet", ROLES["unet"], device="cpu", threads=threads)
     feeds = _feeds(bundle, unet)
     runs = {"engine": _engine, "component": _component, "stopwatch": _stopwatch}
     for line in sys.stdin:

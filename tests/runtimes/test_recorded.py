@@ -134,6 +134,23 @@ def test_settings_and_origin_share_no_names() -> None:
         (["--seed", "8"], {"seed": 8}),
         (["--steps", "5"], {"num_inference_steps": 5}),
         (["--sampler", "euler", "--schedule", "plain"], {"sampler": "euler", "schedule": "plain"}),
+        (
+            ["--sampler", "euler", "--spacing", "trailing"],
+            {"sampler": "euler", "spacing": "trailing"},
+        ),
+        (
+            ["--timesteps", "900,20"],
+            {
+                "timesteps": (900.0, 20.0),
+                "num_inference_steps": 2,
+                "schedule": None,
+                "spacing": None,
+            },
+        ),
+        (
+            ["--sampler-option", "steps_offset=3", "--schedule", "plain"],
+            {"sampler_options": {"steps_offset": 3}, "schedule": "plain"},
+        ),
         (["--guidance-scale", "3"], {"guidance_scale": 3.0}),
         (["--negative-prompt", ""], {"negative_prompt": ("",)}),
         (["--height", "32"], {"height": 32}),
@@ -155,6 +172,20 @@ def test_flags_change_what_was_recorded(
     assert after.settings == msgspec.structs.replace(before.settings, **changes)
     with Image.open(picture) as one, Image.open(output) as other:
         assert one.tobytes() != other.tobytes()
+
+
+def test_a_schedule_takes_the_place_of_given_sigmas(bundle: Path, tmp_path: Path) -> None:
+    with Pipeline.open(bundle) as pipe:
+        first = pipe("x", seed=1, sampler="euler", sigmas=[9, 1, 0]).save(tmp_path / "x.png")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            same = pipe.repeat(first).settings
+            karras = pipe.repeat(first, schedule="karras").settings
+        with pytest.warns(NotTheSame, match="schedule is 'plain'; .* was made with None"):
+            longer = pipe.repeat(first, num_inference_steps=6).settings
+    assert same.sigmas == (9.0, 1.0, 0.0)
+    assert (karras.schedule, karras.sigmas, karras.num_inference_steps) == ("karras", None, 2)
+    assert (longer.schedule, longer.sigmas, longer.num_inference_steps) == ("plain", None, 6)
 
 
 def test_other_numbers_of_pictures_give_all_of_them(

@@ -22,7 +22,6 @@ def settings(**changes: object) -> Settings:
         "guidance_scale": 7.5,
         "seed": 0,
         "sampler": "ddim",
-        "karras": False,
         "height": 8,
         "width": 8,
         "num_images_per_prompt": 1,

@@ -17,6 +17,7 @@ from runtimes import samplers
 from runtimes.denoiser import Latents
 from runtimes.errors import UsageError
 from runtimes.noise import Generator
+from runtimes.samplers import SAMPLERS as ALL
 from runtimes.samplers import (
     SCHEDULER_CLASSES,
     default_sampler,
@@ -59,6 +60,12 @@ pytestmark = [
 
 # Those whose whole matrix runs here; the others have files of their own.
 SAMPLERS = ("ddim", "dpmpp-2m", "euler", "pndm")
+# Those that the matrix below can't drive as it drives the rest: EDM's needs a config of its own,
+# the Brownian noise of one is its own, the references of third order end in NaN or amplify what
+# rounding leaves, two are slow.
+APART = ("dpm-3m", "dpmpp-3m-sde", "dpm2", "dpm2-a", "dpmpp-sde", "edm-euler")
+MATRIX = [name for name in ALL if name not in APART]
+
 # What the project promises of every step of every trajectory, and of most.
 WORST = 2e-4
 MOSTLY = 1e-5
@@ -71,7 +78,7 @@ def predictions(name: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", row)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", MATRIX)
 def test_every_prediction_and_schedule_follows_the_reference(name: str) -> None:
     differences: list[str | None] = []
     worst: list[float] = []
@@ -466,4 +473,4 @@ def test_the_samplers_that_fit_a_config_are_those_that_it_makes() -> None:
 
 
 def test_the_table_and_the_options_name_the_same_samplers() -> None:
-    assert set(SAMPLERS) <= set(sampler_names())
+    assert set(ALL) <= set(sampler_names())
