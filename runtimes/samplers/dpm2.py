@@ -16,6 +16,7 @@ from runtimes.samplers.k_levels import (
     KSampler,
     k_levels,
     log_midpoints,
+    with_end,
     with_second_calls,
 )
 from runtimes.samplers.options import Options
@@ -25,7 +26,10 @@ from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timestep
 
 @dataclass(frozen=True)
 class DPM2(KSampler):
-    """DPM2, deterministic, two calls a step but for the last; attributes as of `KSampler`."""
+    """DPM2, deterministic, two calls a step but for a last one to sigma 0.
+
+    Attributes: those of `KSampler`.
+    """
 
     calls_per_step: ClassVar[int] = 2
     REFERENCE: ClassVar[str] = "KDPM2DiscreteScheduler"
@@ -46,18 +50,18 @@ class DPM2(KSampler):
     }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
-        """See `Sampler.levels`: twice `num_inference_steps` calls less one.
+        """See `Sampler.levels`: two calls a step but for one to sigma 0.
 
         The reference rounds the timesteps of Karras sigmas, and none of the midpoints'.
         """
         sigmas, timesteps = self.visited(schedule, num_inference_steps)
-        steps = k_levels(sigmas, timesteps.round() if self.sigma_rule == "karras" else timesteps)
-        middles = self._middles(sigmas.astype(np.float32))
+        steps = with_end(sigmas, timesteps.round() if self.sigma_rule == "karras" else timesteps)
+        middles = self._middles(sigmas[sigmas > 0].astype(np.float32))
         between = sigmas_to_timesteps(schedule, middles).astype(np.float32)
         return with_second_calls(steps, k_levels(middles, between))
 
     def _middles(self, sigmas: Float32s) -> Float32s:
-        """The sigma of each step's second call, but for the last step."""
+        """The sigma of the second call of each step from one of the sigmas to the next."""
         return log_midpoints(sigmas[1:], sigmas[:-1])
 
     def sample(

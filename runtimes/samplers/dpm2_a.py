@@ -20,10 +20,10 @@ from runtimes.schedule import Float32s, Level
 
 @dataclass(frozen=True)
 class DPM2Ancestral(DPM2):
-    """DPM2 ancestral, stochastic, two calls a step but for the last; attributes as of `KSampler`.
+    """DPM2 ancestral, stochastic, two calls a step but for a last one to sigma 0.
 
-    Each step is DPM2's to the lower sigma of an ancestral one, and noise is drawn at its end; the
-    last is Euler's and draws none.
+    Each step is DPM2's to the lower sigma of an ancestral one, and noise is drawn at its end; one
+    to sigma 0 is Euler's and draws none. Attributes: those of `KSampler`.
     """
 
     REFERENCE: ClassVar[str] = "KDPM2AncestralDiscreteScheduler"

@@ -28,6 +28,7 @@ from runtimes.samplers.k_levels import (
     KSampler,
     check_no_repeats,
     k_levels,
+    with_end,
     with_second_calls,
 )
 from runtimes.samplers.options import Options
@@ -37,7 +38,7 @@ from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timestep
 
 @dataclass(frozen=True)
 class DpmPPSDE(KSampler):
-    """DPM++ SDE, stochastic, two calls a step but for the last.
+    """DPM++ SDE, stochastic, two calls a step but for a last one to sigma 0.
 
     Attributes: those of `KSampler`, and
         noise_sampler_seed: the Brownian path's seed; None for the call's own.
@@ -67,15 +68,16 @@ class DpmPPSDE(KSampler):
     }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
-        """See `Sampler.levels`: twice `num_inference_steps` calls less one.
+        """See `Sampler.levels`: two calls a step but for one to sigma 0.
 
         The second call of a step is half way in log(sigma).
         """
         sigmas, timesteps = self.visited(schedule, num_inference_steps, np.float64)
         check_no_repeats("dpmpp-sde", sigmas)
-        between = sigmas_to_timesteps(schedule, np.sqrt(sigmas[:-1] * sigmas[1:]))
-        middles = _middles(sigmas.astype(np.float32))
-        return with_second_calls(k_levels(sigmas, timesteps), k_levels(middles, between))
+        noisy = sigmas[sigmas > 0]
+        between = sigmas_to_timesteps(schedule, np.sqrt(noisy[:-1] * noisy[1:]))
+        middles = _middles(noisy.astype(np.float32))
+        return with_second_calls(with_end(sigmas, timesteps), k_levels(middles, between))
 
     def sample(
         self,

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from runtimes.samplers.ancestral import ancestral
-from runtimes.samplers.k_levels import CLEAN, KSampler, k_levels
+from runtimes.samplers.k_levels import KSampler, with_end
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Level, NoiseSchedule
@@ -36,7 +36,7 @@ class EulerAncestral(KSampler):
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
         sigmas, timesteps = self.visited(schedule, num_inference_steps)
-        return (*k_levels(sigmas, timesteps.astype(np.float32)), CLEAN)
+        return with_end(sigmas, timesteps.astype(np.float32))
 
     def sample(
         self,

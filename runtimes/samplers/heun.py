@@ -12,30 +12,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from runtimes.errors import UsageError
-from runtimes.samplers.k_levels import (
-    KSampler,
-    k_levels,
-    with_second_calls,
-)
+from runtimes.samplers.k_levels import KSampler, k_levels, with_end, with_second_calls
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
-from runtimes.schedule import Float64s, Level, NoiseSchedule
+from runtimes.schedule import Level, NoiseSchedule, sigmas_to_timesteps
 
 
 @dataclass(frozen=True)
 class Heun(KSampler):
-    """Heun, deterministic, two calls a step but for the last.
+    """Heun, deterministic, two calls a step but for a last one to sigma 0.
 
     Attributes: those of `KSampler`, and
         clip_sample: whether the denoised estimate is clipped. Not right for latents.
         clip_sample_range: the largest magnitude clipping leaves.
-        timesteps: the timesteps of the steps, descending, in place of spaced ones.
     """
 
     clip_sample: bool = False
     clip_sample_range: float = 1.0
-    timesteps: tuple[float, ...] | None = None
     calls_per_step: ClassVar[int] = 2
     REFERENCE: ClassVar[str] = "HeunDiscreteScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -57,25 +50,13 @@ class Heun(KSampler):
     }
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
-        """See `Sampler.levels`: twice `num_inference_steps` calls less one."""
-        sigmas, timesteps = self._visited(schedule, num_inference_steps)
-        steps = k_levels(sigmas, timesteps.astype(np.float32))
-        return with_second_calls(steps, steps[1:])
-
-    def _visited(self, schedule: NoiseSchedule, n: int) -> tuple[Float64s, Float64s]:
-        if self.timesteps is None:
-            return self.visited(schedule, n)
-        last = schedule.num_train_timesteps - 1
-        if len(self.timesteps) != n or max(self.timesteps) > last or min(self.timesteps) < 0:
-            raise UsageError(
-                f"timesteps are {', '.join(f'{t:g}' for t in self.timesteps)}; give "
-                f"num_inference_steps ({n}) of them, each from 0 to {last}"
-            )
-        if self.sigma_rule != "interpolated":
-            raise UsageError(
-                f"timesteps are given, and {self.sigma_rule} sigmas make their own; leave one out"
-            )
-        return self.by_rule(schedule, np.array(self.timesteps, np.float32))
+        """See `Sampler.levels`: two calls a step but for one to sigma 0."""
+        sigmas, timesteps = self.visited(schedule, num_inference_steps)
+        timesteps = timesteps.astype(np.float32)
+        ends = sigmas[1:][sigmas[1:] > 0]
+        end = sigmas_to_timesteps(schedule, ends[-1:].astype(np.float32)).astype(np.float32)
+        second = k_levels(ends, np.append(timesteps[1:], end)[: len(ends)])
+        return with_second_calls(with_end(sigmas, timesteps), second)
 
     def sample(
         self,

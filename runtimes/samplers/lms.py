@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from runtimes.samplers.k_levels import CLEAN, KSampler, check_no_repeats, k_levels
+from runtimes.samplers.k_levels import KSampler, check_no_repeats, with_end
 from runtimes.samplers.options import Options
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Level, NoiseSchedule
@@ -49,7 +49,7 @@ class LMS(KSampler):
         """See `Sampler.levels`: `num_inference_steps` calls, at timesteps that may be fractions."""
         sigmas, timesteps = self.visited(schedule, num_inference_steps)
         check_no_repeats("lms", sigmas)
-        return (*k_levels(sigmas, timesteps.astype(np.float32)), CLEAN)
+        return with_end(sigmas, timesteps.astype(np.float32))
 
     def sample(
         self,

@@ -32,7 +32,7 @@ from runtimes.schedule import (
     sigmas_to_timesteps,
     spaced_timesteps,
 )
-from runtimes.schedules.given import check_given_count, given_timesteps
+from runtimes.schedules.given import check_given_count, check_rule, given_timesteps
 
 ROUNDING = 1e-6
 
@@ -117,16 +117,14 @@ class LogSnr:
         """The sigmas of n steps and their timesteps, which may be fractions."""
         if self.sigmas is not None:
             check_given_count("sigmas", len(self.sigmas) - 1, n)
+            check_rule("sigmas", self.sigma_rule)
             sigmas = np.array(self.sigmas[:-1])
             return sigmas, sigmas_to_timesteps(schedule, sigmas).round()
         if self.sigma_rule == "interpolated":
             timesteps = self._timesteps(schedule, n)
             return interpolated_sigmas(schedule, timesteps), timesteps
         if self.timesteps is not None:
-            raise UsageError(
-                f"timesteps are given and sigmas are {self.sigma_rule}, which says the timesteps "
-                "itself; give one of them"
-            )
+            check_rule("timesteps", self.sigma_rule)
         sigmas = SIGMA_RULES[self.sigma_rule](*self._ends(schedule), n)
         return sigmas, self._whole(sigmas_to_timesteps(schedule, sigmas))
 

@@ -78,6 +78,19 @@ def check_given_count(name: str, steps: int, num_inference_steps: int) -> None:
         )
 
 
+def check_rule(name: str, sigma_rule: str) -> None:
+    """Refuses a sigma rule beside sigmas or timesteps that are given.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if sigma_rule != "interpolated":
+        raise UsageError(
+            f"{name} are given, and so is sigma rule {sigma_rule!r}, which makes them; give one of "
+            "them"
+        )
+
+
 def given_timesteps(
     timesteps: tuple[float, ...], num_inference_steps: int, num_train_timesteps: int, *, whole: bool
 ) -> Float64s:

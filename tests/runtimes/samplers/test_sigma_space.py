@@ -21,6 +21,7 @@ from runtimes.errors import UsageError
 from runtimes.guidance import Condition, classifier_free
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler, Step, make_sampler, noise_schedule
+from runtimes.samplers.dpmpp_2m import DpmPP2M
 from runtimes.samplers.dpmpp_sde import DpmPPSDE
 from runtimes.samplers.edm_euler import EDMEuler
 from runtimes.samplers.euler import Euler
@@ -297,27 +298,49 @@ def test_heun_takes_timesteps_as_the_reference() -> None:
         assert_follows("heun", {}, len(timesteps), sampler=sampler, given=given)
 
 
-@pytest.mark.parametrize(
-    ("heun", "said"),
-    [
-        (
-            Heun(timesteps=(900.0, 3.0)),
-            "timesteps are 900, 3; give num_inference_steps (3) of them, each from 0 to 999",
-        ),
-        (
-            Heun(timesteps=(1000.0, 3.5, 1.0)),
-            "timesteps are 1000, 3.5, 1; give num_inference_steps (3) of them, each from 0 to 999",
-        ),
-        (
-            Heun(timesteps=(900.0, 3.5, 1.0), sigma_rule="karras"),
-            "timesteps are given, and karras sigmas make their own; leave one out",
-        ),
-    ],
-)
-def test_timesteps_that_cannot_be_are_refused(heun: Heun, said: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        heun.levels(NoiseSchedule.from_config(SD15), 3)
-    assert str(raised.value) == said
+@pytest.mark.parametrize("name", [*NAMES, "euler"])
+def test_given_sigmas_are_the_schedules_own_where_they_are_those(name: str) -> None:
+    """The reference takes sigmas for Euler alone: the others are held to their own spaced ones."""
+    config = {**PLAIN, "timestep_spacing": "trailing"}
+    schedule = noise_schedule(name, config)
+    spaced = make_sampler(name, config).levels(schedule, 6)
+    sampler = make_sampler(name, config)
+    starts = [*spaced[: -1 : sampler.calls_per_step], spaced[-1]]
+    given = make_sampler(name, config, sigmas=[level.sigma for level in starts])
+    levels = given.levels(schedule, 6)
+    assert [level.sigma for level in levels] == [level.sigma for level in spaced]
+    timesteps = [level.timestep for level in levels]
+    np.testing.assert_allclose(timesteps, [level.timestep for level in spaced], atol=2e-3)
+    by_timesteps = make_sampler(name, config, timesteps=[level.timestep for level in starts[:-1]])
+    assert by_timesteps.levels(schedule, 6) == spaced
+
+
+@pytest.mark.parametrize("name", [*NAMES, "euler"])
+def test_given_sigmas_that_end_with_noise_end_where_the_next_step_would_begin(name: str) -> None:
+    """Two calls a step in the last one too: what is left out is the steps after it, no more."""
+    sampler = make_sampler(name, PLAIN, sigmas=[14.0, 5.0, 1.5, 0.4, 0.0])
+    cut = make_sampler(name, PLAIN, sigmas=[14.0, 5.0, 1.5])
+    schedule = noise_schedule(name, PLAIN)
+    whole, part = sampler.levels(schedule, 4), cut.levels(schedule, 2)
+    calls = 2 * sampler.calls_per_step
+    assert part[:calls] == whole[:calls]
+    assert (part[-1].sigma, part[-1].timestep, len(part)) == (1.5, 0.0, calls + 1)
+    if name in ("lms", "dpmpp-sde"):
+        return  # whose steps hang on the schedule's length or its ends
+    x = UNIT_NOISE * np.float32(14)
+    ours = our_run(cut, PLAIN, part, x)
+    assert first_difference(ours, our_run(sampler, PLAIN, whole, x)[:calls], 0) is None
+
+
+@pytest.mark.parametrize("given", [{"sigmas": (9.0, 1.0, 0.0)}, {"timesteps": (900.0, 3.5)}])
+def test_given_levels_and_a_rule_exclude_each_other(given: dict[str, tuple[float, ...]]) -> None:
+    name = next(iter(given))
+    for sampler in (Heun(sigma_rule="karras", **given), DpmPP2M(sigma_rule="karras", **given)):
+        with pytest.raises(UsageError) as raised:
+            sampler.levels(NoiseSchedule.from_config(SD15), 2)
+        assert str(raised.value) == (
+            f"{name} are given, and so is sigma rule 'karras', which makes them; give one of them"
+        )
 
 
 def test_lms_takes_lower_orders_as_the_reference() -> None:
