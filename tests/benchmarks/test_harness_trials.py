@@ -95,7 +95,8 @@ def test_a_slowed_bundle_draws_what_the_bundle_draws(bundle: Path, tmp_path: Pat
         "for path in sys.argv[1:]:\n"
         "    with Pipeline.open(Path(path), threads=1) as pipe:\n"
         "        found = pipe('x', num_inference_steps=2, seed=0, output_type='latent')\n"
-        "        print(type(pipe._unet.engine).__name__, found.latents.tobytes().hex())\n"
+        "        with pipe._parts.use('unet') as unet:\n"
+        "            print(type(unet.engine).__name__, found.latents.tobytes().hex())\n"
     )
     command = [sys.executable, "-c", code, str(bundle), str(slowed)]
     done = subprocess.run(

@@ -241,8 +241,8 @@ def test_verify_refuses_a_picture_before_it_runs_torch(exported: Export, tmp_pat
 
 def test_schedule_that_the_sampler_cannot_follow_is_refused() -> None:
     names = ("text_encoder", "unet", "vae_decoder")
-    with pytest.raises(UsageError, match=r"verified with ddim, which can't run here \(.*threshold"):
-        check_drawable("m", ("text-to-image",), names, {"thresholding": True})
+    with pytest.raises(UsageError, match=r"verified with ddim, which can't run here \(.*spacing"):
+        check_drawable("m", ("text-to-image",), names, {"timestep_spacing": "odd"})
 
 
 def test_command_tells_of_the_picture(
