@@ -63,8 +63,8 @@ pytestmark = [
 SAMPLERS = ("ddim", "dpmpp-2m", "euler", "pndm")
 # Those that the matrix below can't drive as it drives the rest: EDM's needs a config of its own,
 # the Brownian noise of one is its own, the references of third order end in NaN or amplify what
-# rounding leaves, two are slow.
-APART = ("dpm-3m", "dpmpp-3m-sde", "dpm2", "dpm2-a", "dpmpp-sde", "edm-euler")
+# rounding leaves, three are slow: LMS's takes a quadrature for each weight.
+APART = ("dpm-3m", "dpmpp-3m-sde", "dpm2", "dpm2-a", "dpmpp-sde", "edm-euler", "lms")
 MATRIX = [name for name in ALL if name not in APART]
 
 # What the project promises of every step of every trajectory, and of most.
