@@ -10,7 +10,7 @@ from runtimes.denoiser import network_output
 from runtimes.errors import UsageError
 from runtimes.samplers import Sampler, fields_of, load_sampler, make_sampler, noise_schedule
 from runtimes.samplers.choice import ScheduleChoice
-from runtimes.schedule import Level, NoiseSchedule, sigmas_to_timesteps
+from runtimes.schedule import Level, NoiseSchedule, check_steps, sigmas_to_timesteps
 from runtimes.schedules.align_your_steps import aligned, aligned_sigmas
 
 
@@ -75,12 +75,16 @@ def _align(
     At the published number of steps the published timesteps, as diffusers' pipelines are given
     them; at another the sigmas, or the whole timesteps nearest to them.
     """
-    table, taken = aligned(family), fields_of(load_sampler(sampler))
+    check_steps(n, schedule)
+    made = load_sampler(sampler)
+    table, taken = aligned(family), fields_of(made)
     if not {"sigmas", "timesteps"} & taken:
         raise UsageError(f"sampler {sampler!r} can't follow schedule 'ays'; the nearest is 'euler'")
     if n == len(table.timesteps) and "timesteps" in taken:
         return ScheduleChoice(timesteps=table.timesteps, sampler_options=options)
     sigmas = aligned_sigmas(table, n)
+    if not getattr(made, "ends_clean", True):
+        sigmas[-1] = table.sigmas[-1]  # where the paper's own last step ends
     if "sigmas" in taken:
         return ScheduleChoice(sigmas=sigmas.tolist(), sampler_options=options)
     timesteps = sigmas_to_timesteps(schedule, sigmas[:-1]).round().tolist()

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from runtimes.errors import UsageError
 from runtimes.schedules.betas import BETA_SCHEDULES, BetaConfig, betas, cumprod, torch_linspace
-from runtimes.schedules.sigma_rules import RHO, SIGMA_RULES, SigmaRule, karras_sigmas
+from runtimes.schedules.sigma_rules import RHO, SIGMA_RULES, SigmaRule, karras_sigmas, ruled_sigmas
 from runtimes.schedules.spacings import (
     SPACINGS,
     Spacing,
+    check_first,
     leading,
     linspace,
     spaced_timesteps,
@@ -46,6 +47,7 @@ __all__ = [
     "SigmaRule",
     "Spacing",
     "betas",
+    "check_first",
     "check_steps",
     "final_sigma",
     "interpolated_sigmas",
@@ -53,6 +55,7 @@ __all__ = [
     "leading",
     "linspace",
     "log_linear_sigmas",
+    "ruled_sigmas",
     "sigmas_to_timesteps",
     "spaced_timesteps",
     "trailing",
@@ -65,6 +68,8 @@ FinalSigmasType = Literal["zero", "sigma_min"]
 
 # What diffusers puts for alphas_cumprod = 0 where it divides by it: float16's smallest number.
 ALPHAS_CUMPROD_MIN = np.float32(2**-24)
+# Of signal, before the last timestep: sigma 10^6, above which float32 latents are noise alone.
+SIGNAL_MIN = 1e-12
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,16 @@ class NoiseSchedule:
                 that are absent have diffusers' defaults.
 
         Raises:
-            UsageError: a field has the wrong type or range, or an unknown beta schedule.
+            UsageError: a field has the wrong type or range, or an unknown beta schedule, or the
+                betas leave no noise at the first timestep or no signal before the last.
         """
         try:
             fields = msgspec.convert(dict(config), BetaConfig)
         except msgspec.ValidationError as error:
             raise UsageError(f"scheduler_config.json: {error}") from error
-        return cls(cumprod(1 - betas(fields)).astype(np.float64))
+        alphas_cumprod = cumprod(1 - betas(fields)).astype(np.float64)
+        _check_signal(alphas_cumprod)
+        return cls(alphas_cumprod)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -136,6 +144,14 @@ class NoiseSchedule:
     def level(self, timestep: int) -> Level:
         """The level of a training timestep, in the scaling alpha² + sigma² = 1."""
         return variance_preserving(float(self.alphas_cumprod[timestep]), timestep)
+
+
+def _check_signal(alphas_cumprod: Float64s) -> None:
+    """Refuses a schedule with levels that float32 doesn't tell from pure signal or pure noise."""
+    first, least = float(alphas_cumprod[0]), float(alphas_cumprod[:-1].min())
+    if first == 1 or least < SIGNAL_MIN:
+        what = "no noise at timestep 0" if first == 1 else "no signal long before the last timestep"
+        raise UsageError(f"scheduler_config.json: its betas leave {what}; correct them")
 
 
 def variance_preserving(alphas_cumprod: float, timestep: float) -> Level:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import msgspec
 import numpy as np
 
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Offset, Positive, Share
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.samplers.strided import (
     after,
@@ -47,14 +47,14 @@ class DDIM:
     """
 
     timestep_spacing: Spacing = "leading"
-    steps_offset: int = 0
+    steps_offset: Offset = 0
     set_alpha_to_one: bool = True
     clip_sample: bool = True
-    clip_sample_range: float = 1.0
+    clip_sample_range: Positive = 1.0
     thresholding: bool = False
-    dynamic_thresholding_ratio: float = 0.995
-    sample_max_value: float = 1.0
-    eta: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    dynamic_thresholding_ratio: Share = 0.995
+    sample_max_value: Positive = 1.0
+    eta: Share = 0.0
     timesteps: tuple[float, ...] | None = None
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "DDIMScheduler"

@@ -14,6 +14,7 @@ import numpy as np
 
 from runtimes.denoiser import Latents
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Offset, Positive, Share
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
 from runtimes.samplers.strided import strided_timesteps
 from runtimes.samplers.thresholding import Thresholding
@@ -45,14 +46,14 @@ class DDPM:
     """
 
     timestep_spacing: Spacing = "leading"
-    steps_offset: int = 0
+    steps_offset: Offset = 0
     timesteps: tuple[float, ...] | None = None
     variance_type: Variance = "fixed_small"
     clip_sample: bool = True
-    clip_sample_range: float = 1.0
+    clip_sample_range: Positive = 1.0
     thresholding: bool = False
-    dynamic_thresholding_ratio: float = 0.995
-    sample_max_value: float = 1.0
+    dynamic_thresholding_ratio: Share = 0.995
+    sample_max_value: Positive = 1.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "DDPMScheduler"
     OPTIONS: ClassVar[Options] = {

@@ -33,6 +33,7 @@ class DEIS(Multistep):
     final_sigmas_type: FinalSigmasType = "sigma_min"
     solver_order: int = 2  # pyright: ignore[reportIncompatibleVariableOverride]
     algorithm_type: ClassVar[AlgorithmType] = "dpmsolver"
+    ends_clean: ClassVar[bool] = False
     REFERENCE: ClassVar[str] = "DEISMultistepScheduler"
     OPTIONS: ClassVar[Options] = {
         **LOG_SNR_OPTIONS,

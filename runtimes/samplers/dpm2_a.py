@@ -33,7 +33,9 @@ class DPM2Ancestral(DPM2):
         """Between each step's start and its lower sigma, in the float32 steps of the reference."""
         start, end = sigmas[:-1], sigmas[1:]
         up = np.sqrt(end**2 * (start**2 - end**2) / start**2)
-        return log_midpoints(start, np.sqrt(end**2 - up**2))
+        lower = np.sqrt(np.maximum(end**2 - up**2, 0))
+        # A step of a factor of 4000 leaves nothing of that difference, and the reference no number.
+        return log_midpoints(start, np.where(lower > 0, lower, end**2 / start))
 
     def _whole_step(
         self, x: Latents, slope: Latents, level: Level, target: Level, noise: Noise

@@ -20,6 +20,7 @@ class Dpm2M(Multistep):
 
     final_sigmas_type: FinalSigmasType = "sigma_min"
     algorithm_type: ClassVar[AlgorithmType] = "dpmsolver"
+    ends_clean: ClassVar[bool] = False
     solver_order: ClassVar[int] = 2
     OPTIONS: ClassVar[Options] = {**Multistep.OPTIONS, "final_sigmas_type": ("sigma_min",)}
 

@@ -32,6 +32,7 @@ from runtimes.samplers.k_levels import (
     with_second_calls,
 )
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Factor
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Float32s, Level, NoiseSchedule, sigmas_to_timesteps
 
@@ -46,7 +47,7 @@ class DpmPPSDE(KSampler):
     """
 
     noise_sampler_seed: int | None = None
-    s_noise: float = 1.0
+    s_noise: Factor = 1.0
     calls_per_step: ClassVar[int] = 2
     karras_has_bounds: ClassVar[bool] = False
     REFERENCE: ClassVar[str] = "DPMSolverSDEScheduler"

@@ -16,9 +16,10 @@ import numpy as np
 from runtimes.denoiser import EDM_CLASSES
 from runtimes.samplers.churn import Churn
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Factor, NotNegative, Positive, Sigma
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import FinalSigmasType, Level, NoiseSchedule, check_steps
-from runtimes.schedules.sigma_rules import exponential_sigmas, karras_sigmas
+from runtimes.schedules.sigma_rules import check_ends, exponential_sigmas, karras_sigmas
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,16 @@ class EDMEuler:
         s_noise: the deviation of the noise that is added.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-    sigma_data: float = 0.5
+    sigma_min: Sigma = 0.002
+    sigma_max: Sigma = 80.0
+    sigma_data: Positive = 0.5
     sigma_schedule: Literal["karras", "exponential"] = "karras"
-    rho: float = 7.0
+    rho: Positive = 7.0
     final_sigmas_type: FinalSigmasType = "zero"
-    s_churn: float = 0.0
-    s_tmin: float = 0.0
-    s_tmax: float = math.inf
-    s_noise: float = 1.0
+    s_churn: NotNegative = 0.0
+    s_tmin: NotNegative = 0.0
+    s_tmax: NotNegative = math.inf
+    s_noise: Factor = 1.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "EDMEulerScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -69,6 +70,7 @@ class EDMEuler:
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at fractional timesteps."""
         check_steps(num_inference_steps, schedule)
+        check_ends(self.sigma_schedule, self.sigma_max, self.sigma_min, num_inference_steps)
         if self.sigma_schedule == "karras":
             sigmas = karras_sigmas(self.sigma_max, self.sigma_min, num_inference_steps, self.rho)
         else:

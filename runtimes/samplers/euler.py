@@ -17,6 +17,7 @@ from runtimes.errors import UsageError
 from runtimes.samplers.churn import Churn
 from runtimes.samplers.k_levels import Floats, KSampler, with_end
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Factor, NotNegative
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import (
     FinalSigmasType,
@@ -51,10 +52,10 @@ class Euler(KSampler):
     interpolation_type: Literal["linear", "log_linear"] = "linear"
     timestep_type: Literal["discrete", "continuous"] = "discrete"
     prediction_type: str = "epsilon"
-    s_churn: float = 0.0
-    s_tmin: float = 0.0
-    s_tmax: float = math.inf
-    s_noise: float = 1.0
+    s_churn: NotNegative = 0.0
+    s_tmin: NotNegative = 0.0
+    s_tmax: NotNegative = math.inf
+    s_noise: Factor = 1.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "EulerDiscreteScheduler"
     OPTIONS: ClassVar[Options] = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from runtimes.samplers.k_levels import KSampler, k_levels, with_end, with_second_calls
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Positive
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.schedule import Level, NoiseSchedule, sigmas_to_timesteps
 
@@ -28,7 +29,7 @@ class Heun(KSampler):
     """
 
     clip_sample: bool = False
-    clip_sample_range: float = 1.0
+    clip_sample_range: Positive = 1.0
     calls_per_step: ClassVar[int] = 2
     REFERENCE: ClassVar[str] = "HeunDiscreteScheduler"
     OPTIONS: ClassVar[Options] = {

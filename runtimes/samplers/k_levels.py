@@ -14,16 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.errors import UsageError
+from runtimes.samplers.ranges import Offset, Sigma
 from runtimes.schedule import (
-    SIGMA_RULES,
     Float32s,
     Float64s,
     Level,
     NoiseSchedule,
     SigmaRule,
     Spacing,
+    check_first,
     check_steps,
     interpolated_sigmas,
+    ruled_sigmas,
     sigmas_to_timesteps,
     spaced_timesteps,
 )
@@ -49,10 +51,10 @@ class KSampler:
     """
 
     timestep_spacing: Spacing = "linspace"
-    steps_offset: int = 0
+    steps_offset: Offset = 0
     sigma_rule: SigmaRule = "interpolated"
-    sigma_min: float | None = None
-    sigma_max: float | None = None
+    sigma_min: Sigma | None = None
+    sigma_max: Sigma | None = None
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     # Whether the Karras rule, too, takes sigma_min and sigma_max: not in all of diffusers' classes.
@@ -103,7 +105,8 @@ class KSampler:
     def _timesteps(self, schedule: NoiseSchedule, n: int) -> Float64s:
         train = schedule.num_train_timesteps
         if self.timesteps is None:
-            return spaced_timesteps(self.timestep_spacing, train, n, self.steps_offset)
+            spaced = spaced_timesteps(self.timestep_spacing, train, n, self.steps_offset)
+            return check_first(spaced, train, self.steps_offset)
         check_rule("timesteps", self.sigma_rule)
         return given_timesteps(self.timesteps, n, train, whole=False)
 
@@ -128,7 +131,7 @@ class KSampler:
             largest = self.sigma_max
         if bounded and self.sigma_min is not None:
             smallest = self.sigma_min
-        sigmas = SIGMA_RULES[self.sigma_rule](largest, smallest, n)
+        sigmas = ruled_sigmas(self.sigma_rule, largest, smallest, n)
         end = self.end_sigma(schedule)
         return np.append(sigmas, end), sigmas_to_timesteps(schedule, sigmas)
 

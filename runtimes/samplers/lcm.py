@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
 import numpy as np
 
 from runtimes.denoiser import Latents
 from runtimes.samplers.distilled import distilled_timesteps
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Positive, Share
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
 from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import Level, NoiseSchedule
@@ -41,14 +43,14 @@ class LCM:
     """
 
     original_inference_steps: int = 50
-    timestep_scaling: float = 10.0
-    strength: float = 1.0
+    timestep_scaling: Positive = 10.0
+    strength: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     timesteps: tuple[float, ...] | None = None
     clip_sample: bool = False
-    clip_sample_range: float = 1.0
+    clip_sample_range: Positive = 1.0
     thresholding: bool = False
-    dynamic_thresholding_ratio: float = 0.995
-    sample_max_value: float = 1.0
+    dynamic_thresholding_ratio: Share = 0.995
+    sample_max_value: Positive = 1.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "LCMScheduler"
     OPTIONS: ClassVar[Options] = {

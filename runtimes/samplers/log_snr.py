@@ -16,19 +16,21 @@ import numpy as np
 from runtimes.denoiser import Latents
 from runtimes.errors import UsageError
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import HalfLogSnr, Offset, Positive, Share, Sigma
 from runtimes.samplers.thresholding import Thresholding
 from runtimes.schedule import (
     ALPHAS_CUMPROD_MIN,
-    SIGMA_RULES,
     FinalSigmasType,
     Float64s,
     Level,
     NoiseSchedule,
     SigmaRule,
     Spacing,
+    check_first,
     check_steps,
     final_sigma,
     interpolated_sigmas,
+    ruled_sigmas,
     sigmas_to_timesteps,
     spaced_timesteps,
 )
@@ -74,34 +76,58 @@ class LogSnr:
     """
 
     timestep_spacing: Spacing = "linspace"
-    steps_offset: int = 0
+    steps_offset: Offset = 0
     sigma_rule: SigmaRule = "interpolated"
-    sigma_min: float | None = None
-    sigma_max: float | None = None
+    sigma_min: Sigma | None = None
+    sigma_max: Sigma | None = None
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     final_sigmas_type: FinalSigmasType = "zero"
-    lambda_min_clipped: float = -math.inf
+    lambda_min_clipped: HalfLogSnr = -math.inf
     thresholding: bool = False
-    dynamic_thresholding_ratio: float = 0.995
-    sample_max_value: float = 1.0
+    dynamic_thresholding_ratio: Share = 0.995
+    sample_max_value: Positive = 1.0
     calls_per_step: ClassVar[int] = 1
+    # Whether a step may end at sigma 0, where the noise that some integrate says nothing.
+    ends_clean: ClassVar[bool] = True
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls, at whole timesteps."""
         check_steps(num_inference_steps, schedule)
         sigmas, timesteps = self._visited(schedule, num_inference_steps)
         final = self._final_sigma(schedule, sigmas)
+        if final == 0:
+            self.check_clean_end()
         sigmas = sigmas.astype(np.float32)
-        if np.any(sigmas[1:] >= sigmas[:-1]):
-            raise UsageError(
-                f"num_inference_steps is {num_inference_steps}; with {self.timestep_spacing} "
-                "spacing a timestep would then repeat, which steps in log-SNR can't; give fewer "
-                "steps"
-            )
+        if np.any(sigmas[1:] >= sigmas[:-1] * np.float32(1 - 4 * ROUNDING)):
+            self._refuse_repeats(num_inference_steps)
         visited = zip(sigmas.tolist(), np.trunc(timesteps).tolist(), strict=True)
         end = level_of_sigma(float(np.float32(final)), 0.0)
         return (*(level_of_sigma(sigma, timestep) for sigma, timestep in visited), end)
+
+    def _refuse_repeats(self, n: int) -> None:
+        if self.sigmas is not None:
+            raise UsageError(
+                "two of the sigmas given lie so near to each other that a step in log-SNR between "
+                f"them has no length; give some whose quotient is above {1 + 4 * ROUNDING}"
+            )
+        raise UsageError(
+            f"num_inference_steps is {n}; with {self.timestep_spacing} spacing a timestep would "
+            "then repeat, which steps in log-SNR can't; give fewer steps"
+        )
+
+    def check_clean_end(self) -> None:
+        """Refuses a last step to sigma 0 where the sampler can't take it.
+
+        Raises:
+            UsageError: says what runs.
+        """
+        if not self.ends_clean:
+            raise UsageError(
+                "the last step would end at sigma 0, where samplers that integrate the noise "
+                "(deis, dpm-…) are not finite; end it above, as final_sigmas_type 'sigma_min' "
+                "does, or take 'dpmpp-2m'"
+            )
 
     def init_noise_sigma(self, levels: Sequence[Level]) -> float:
         """See `Sampler.init_noise_sigma`: latents have unit variance at every level."""
@@ -125,7 +151,7 @@ class LogSnr:
             return interpolated_sigmas(schedule, timesteps), timesteps
         if self.timesteps is not None:
             check_rule("timesteps", self.sigma_rule)
-        sigmas = SIGMA_RULES[self.sigma_rule](*self._ends(schedule), n)
+        sigmas = ruled_sigmas(self.sigma_rule, *self._ends(schedule), n)
         return sigmas, self._whole(sigmas_to_timesteps(schedule, sigmas))
 
     def _ends(self, schedule: NoiseSchedule) -> tuple[float, float]:
@@ -149,7 +175,8 @@ class LogSnr:
             return strides[:n].round() - 1
         # The reference spreads n + 1 timesteps and drops the last, but for trailing ones.
         offset = self.steps_offset
-        return spaced_timesteps(self.timestep_spacing, last + 1, n + 1, offset)[:n].round()
+        spaced = spaced_timesteps(self.timestep_spacing, last + 1, n + 1, offset)[:n].round()
+        return check_first(spaced, schedule.num_train_timesteps, offset)
 
     def _last_timestep(self, schedule: NoiseSchedule) -> int:
         """The noisiest timestep at or above `lambda_min_clipped`."""

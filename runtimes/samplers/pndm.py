@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 from runtimes.errors import UsageError
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Offset
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
 from runtimes.samplers.strided import (
     StridedLevel,
@@ -58,7 +59,7 @@ class PNDM:
     """
 
     timestep_spacing: Spacing = "leading"
-    steps_offset: int = 0
+    steps_offset: Offset = 0
     set_alpha_to_one: bool = False
     skip_prk_steps: bool = False
     prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"

@@ -8,8 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.errors import UsageError
-from runtimes.schedule import Level, NoiseSchedule, Spacing, check_steps, spaced_timesteps
+from runtimes.schedule import (
+    Level,
+    NoiseSchedule,
+    Spacing,
+    check_first,
+    check_steps,
+    spaced_timesteps,
+)
 from runtimes.schedules.given import given_timesteps
 
 
@@ -39,14 +45,9 @@ def strided_timesteps(
         UsageError: there can't be so many steps.
     """
     check_steps(num_inference_steps, schedule)
-    last = schedule.num_train_timesteps - 1
-    timesteps = spaced_timesteps(spacing, last + 1, num_inference_steps, steps_offset).round()
-    if timesteps[0] > last:
-        raise UsageError(
-            f"num_inference_steps is {num_inference_steps}; with steps_offset {steps_offset} that "
-            f"begins at timestep {timesteps[0]:.0f}, past the last, {last}; give fewer steps"
-        )
-    return timesteps.astype(np.int64)
+    train = schedule.num_train_timesteps
+    timesteps = spaced_timesteps(spacing, train, num_inference_steps, steps_offset).round()
+    return check_first(timesteps, train, steps_offset).astype(np.int64)
 
 
 def final_level(schedule: NoiseSchedule, set_alpha_to_one: bool) -> Level:

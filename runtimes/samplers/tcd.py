@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+import msgspec
 import numpy as np
 
 from runtimes.denoiser import Latents
-from runtimes.errors import UsageError
 from runtimes.samplers.distilled import distilled_timesteps
 from runtimes.samplers.log_snr import epsilon_of
 from runtimes.samplers.options import Options
+from runtimes.samplers.ranges import Share
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
 from runtimes.schedule import Level, NoiseSchedule
 
@@ -45,9 +46,9 @@ class TCD:
     """
 
     original_inference_steps: int = 50
-    strength: float = 1.0
+    strength: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     timesteps: tuple[float, ...] | None = None
-    eta: float = 0.3
+    eta: Share = 0.3
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "TCDScheduler"
     OPTIONS: ClassVar[Options] = {
@@ -70,8 +71,6 @@ class TCD:
 
     def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
         """See `Sampler.levels`: `num_inference_steps` calls. The last step ends at timestep 0."""
-        if not 0 <= self.eta <= 1:
-            raise UsageError(f"eta is {self.eta}; give a number from 0 to 1")
         timesteps = distilled_timesteps(
             schedule,
             num_inference_steps,

@@ -55,21 +55,16 @@ class UniPC(LogSnr):
         "shift_terminal": (None,),
     }
 
-    def levels(self, schedule: NoiseSchedule, num_inference_steps: int) -> tuple[Level, ...]:
-        """See `Sampler.levels`: `num_inference_steps` calls, at whole timesteps."""
-        if self.final_sigmas_type == "zero":
-            self._check_end()
-        return super().levels(schedule, num_inference_steps)
-
-    def _check_end(self) -> None:
+    def check_clean_end(self) -> None:
+        """See `LogSnr.check_clean_end`."""
         for option, value in (
             ("predict_x0", self.predict_x0),
             ("lower_order_final", self.lower_order_final or self.solver_order == 1),
         ):
             if not value:
                 raise UsageError(
-                    f"scheduler_config.json: {option} is False and final_sigmas_type 'zero', with "
-                    "which unipc's last step is not finite; final_sigmas_type 'sigma_min' runs"
+                    f"scheduler_config.json: {option} is False and the last step ends at sigma 0, "
+                    "where unipc is then not finite; final_sigmas_type 'sigma_min' runs"
                 )
 
     def sample(

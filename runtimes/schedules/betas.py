@@ -13,6 +13,8 @@ from runtimes.errors import UsageError, unknown_name
 
 Float32s = NDArray[np.float32]
 
+MAX_TRAIN_TIMESTEPS = 100_000  # a hundred times what models have
+
 
 class BetaConfig(msgspec.Struct, frozen=True):
     """The fields of a scheduler_config.json that say how noisy each training timestep is.
@@ -93,10 +95,10 @@ def betas(config: BetaConfig) -> Float32s:
 def _check(config: BetaConfig) -> None:
     if config.beta_schedule not in BETA_SCHEDULES:
         raise unknown_name("beta_schedule", config.beta_schedule, BETA_SCHEDULES)
-    if config.num_train_timesteps < 2:
+    if not 2 <= config.num_train_timesteps <= MAX_TRAIN_TIMESTEPS:
         raise UsageError(
             f"scheduler_config.json: num_train_timesteps is {config.num_train_timesteps}; "
-            "it must be at least 2"
+            f"it must be from 2 to {MAX_TRAIN_TIMESTEPS}"
         )
     trained = config.trained_betas
     if trained is not None and len(trained) != config.num_train_timesteps:
@@ -105,7 +107,7 @@ def _check(config: BetaConfig) -> None:
             f"num_train_timesteps is {config.num_train_timesteps}; they must agree"
         )
     for beta in trained or (config.beta_start, config.beta_end):
-        if not 0 <= beta < 1:
+        if not 0 < beta < 1:  # 0 adds no noise: samplers divide by it, or by its distance
             raise UsageError(
-                f"scheduler_config.json: a beta is {beta}; each must be at least 0 and below 1"
+                f"scheduler_config.json: a beta is {beta}; each must be above 0 and below 1"
             )

@@ -15,13 +15,16 @@ from runtimes.errors import UsageError
 
 Float64s = NDArray[np.float64]
 
+MAX_SIGMA = 1e6
+"""The largest sigma: float32 latents with so much noise hold hardly a bit of the picture."""
+
 
 def check_sigmas(sigmas: object) -> tuple[float, ...]:
     """Sigmas of all steps, descending, and the one where the last step ends, mostly 0.
 
     Raises:
-        UsageError: fewer than two, or one isn't a finite number of at least 0, or isn't below the
-            one before it.
+        UsageError: fewer than two, or one isn't a number from 0 to `MAX_SIGMA`, or isn't below the
+            one before it, also as float32.
     """
     found = _descending("sigmas", sigmas)
     if len(found) < 2:
@@ -29,6 +32,13 @@ def check_sigmas(sigmas: object) -> tuple[float, ...]:
             f"sigmas has {len(found)} value(s); give those of all steps and, last, where the last "
             "step ends, such as 14.6,3.9,0.9,0"
         )
+    if found[0] > MAX_SIGMA:
+        raise UsageError(f"sigmas begin at {found[0]:g}; give none above {MAX_SIGMA:g}")
+    for before, value in pairwise(found):
+        if np.float32(before) == np.float32(value):
+            raise UsageError(
+                f"sigmas must descend, but {before!r} and {value!r} are the same in float32"
+            )
     return found
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import UsageError
 from runtimes.schedules.beta_quantile import beta_quantile
 
 Float64s = NDArray[np.float64]
@@ -72,3 +73,26 @@ SIGMA_RULES: dict[SigmaRule, Callable[[float, float, int], Float64s]] = {
     "lu": lu_sigmas,
 }
 """(sigma_max, sigma_min, n) → n sigmas, descending."""
+
+
+def ruled_sigmas(rule: SigmaRule, sigma_max: float, sigma_min: float, n: int) -> Float64s:
+    """The n sigmas of a rule, descending: float64.
+
+    Raises:
+        UsageError: they would not descend.
+    """
+    check_ends(rule, sigma_max, sigma_min, n)
+    return SIGMA_RULES[rule](sigma_max, sigma_min, n)
+
+
+def check_ends(rule: str, sigma_max: float, sigma_min: float, n: int) -> None:
+    """Refuses ends between which no n sigmas descend.
+
+    Raises:
+        UsageError: the smallest isn't below the largest.
+    """
+    if n > 1 and not sigma_min < sigma_max:
+        raise UsageError(
+            f"{rule} sigmas would go from {sigma_max:.4g} to {sigma_min:.4g}; give sigma_min below "
+            "sigma_max"
+        )

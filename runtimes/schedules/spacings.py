@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.errors import UsageError
+
 Float64s = NDArray[np.float64]
 Spacing = Literal["leading", "linspace", "trailing"]
 
@@ -50,3 +52,19 @@ def spaced_timesteps(
     """
     timesteps = SPACINGS[spacing](num_train_timesteps, n)
     return timesteps + steps_offset if spacing == "leading" else timesteps
+
+
+def check_first(timesteps: Float64s, num_train_timesteps: int, steps_offset: int) -> Float64s:
+    """The timesteps of steps, if the first is one of training.
+
+    Raises:
+        UsageError: the offset shifts it past the last. Some of the reference's classes fail there,
+            others tell the network a timestep that it never saw.
+    """
+    if timesteps[0] > num_train_timesteps - 1:
+        raise UsageError(
+            f"num_inference_steps is {len(timesteps)}; with steps_offset {steps_offset} that "
+            f"begins at timestep {timesteps[0]:.0f}, past the last, {num_train_timesteps - 1}; "
+            "give fewer steps"
+        )
+    return timesteps

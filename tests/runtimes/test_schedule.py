@@ -114,7 +114,7 @@ def test_timesteps_of_the_schedules_own_sigmas() -> None:
         ),
         (
             {"num_train_timesteps": 1},
-            "scheduler_config.json: num_train_timesteps is 1; it must be at least 2",
+            "scheduler_config.json: num_train_timesteps is 1; it must be from 2 to 100000",
         ),
         (
             {"trained_betas": [0.1, 0.2]},
@@ -123,11 +123,29 @@ def test_timesteps_of_the_schedules_own_sigmas() -> None:
         ),
         (
             {"beta_end": 1.5},
-            "scheduler_config.json: a beta is 1.5; each must be at least 0 and below 1",
+            "scheduler_config.json: a beta is 1.5; each must be above 0 and below 1",
         ),
         (
             {"num_train_timesteps": 2, "trained_betas": [0.1, -0.5]},
-            "scheduler_config.json: a beta is -0.5; each must be at least 0 and below 1",
+            "scheduler_config.json: a beta is -0.5; each must be above 0 and below 1",
+        ),
+        (
+            {"beta_start": 0.0},
+            "scheduler_config.json: a beta is 0.0; each must be above 0 and below 1",
+        ),
+        (
+            {"beta_start": 1e-9},
+            "scheduler_config.json: its betas leave no noise at timestep 0; correct them",
+        ),
+        (
+            {"beta_end": 0.5},
+            "scheduler_config.json: its betas leave no signal long before the last timestep; "
+            "correct them",
+        ),
+        (
+            {"num_train_timesteps": 10**30},
+            "scheduler_config.json: num_train_timesteps is 10"
+            f"{'0' * 29}; it must be from 2 to 100000",
         ),
         (
             {"beta_start": "small"},

@@ -66,7 +66,8 @@ def reference(
         x = scheduler.add_noise(torch.from_numpy(PICTURE), x, timesteps[:1])
     trajectory: list[Latents] = []
     for index, timestep in enumerate(timesteps):
-        output = torch.from_numpy(predict(x.numpy(), float(timestep)))
+        model_input = scheduler.scale_model_input(x, timestep).numpy()
+        output = torch.from_numpy(predict(model_input, float(timestep)))
         x = scheduler.step(output, timestep, x, **step_arguments).prev_sample
         trajectory.append(x.numpy())
         if inpaint and index + 1 < len(timesteps):

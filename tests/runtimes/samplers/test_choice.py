@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -146,6 +147,28 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "ddim",
         {"sampler_options": {"eta": 1.5}},
         "sampler options: Expected `float` <= 1.0 - at `$.eta`",
+    ),
+    *(
+        (
+            name,
+            {"sampler_options": {option: value}},
+            f"sampler options: Expected `{kind}` {allowed} - at `$.{option}`",
+        )
+        for name, option, value, kind, allowed in (
+            ("heun", "sigma_min", 0, "float", "> 0.0"),
+            ("dpmpp-2m", "sigma_max", math.inf, "float", "<= 1000000.0"),
+            ("dpmpp-2m", "sigma_max", math.nan, "float", "> 0.0"),
+            ("dpmpp-2m", "lambda_min_clipped", math.nan, "float", "<= 100.0"),
+            ("dpmpp-sde", "s_noise", -1, "float", ">= 0.0"),
+            ("euler", "s_churn", math.nan, "float", ">= 0.0"),
+            ("ddpm", "steps_offset", -1, "int", ">= 0"),
+            ("ddim", "clip_sample_range", -1, "float", "> 0.0"),
+            ("ddim", "dynamic_thresholding_ratio", 1.5, "float", "<= 1.0"),
+            ("lcm", "strength", 2.5, "float", "<= 1.0"),
+            ("lcm", "timestep_scaling", math.inf, "float", "<= 1000000.0"),
+            ("tcd", "eta", 1.1, "float", "<= 1.0"),
+            ("tcd", "strength", 0, "float", "> 0.0"),
+        )
     ),
     (
         "ddim",

@@ -124,6 +124,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("euler", {"sigmas": [float("inf"), 0]}, "sigmas holds inf; each must be a finite number"),
     ("euler", {"sigmas": ["3", 0]}, "sigmas holds '3'; each must be a finite number"),
     ("euler", {"sigmas": [True, 0]}, "sigmas holds True; each must be a finite number"),
+    ("euler", {"sigmas": [2e6, 0]}, "sigmas begin at 2e+06; give none above 1e+06"),
+    (
+        "euler",
+        {"sigmas": [3.0, 2.99999999, 0]},
+        "sigmas must descend, but 3.0 and 2.99999999 are the same in float32",
+    ),
     ("euler", {"sigmas": "3,0"}, "sigmas must be a list of numbers, not str"),
     ("euler", {"sigmas": 3.0}, "sigmas must be a list of numbers, not float"),
     (
@@ -181,6 +187,29 @@ def test_another_number_of_steps_is_refused(
     assert str(raised.value) == (
         f"num_inference_steps is 5, but the {said} given make {steps} step(s); leave "
         f"num_inference_steps out, or give {said} for as many"
+    )
+
+
+@pytest.mark.parametrize("name", ["deis", "dpm-2m", "dpm-2s", "dpm-1m-sde", "dpm-3s"])
+def test_sigmas_that_end_clean_are_refused_where_the_noise_is_integrated(name: str) -> None:
+    schedule = NoiseSchedule.from_config(SD15)
+    above = make_sampler(name, SD15, sigmas=[9, 3, 0.5]).levels(schedule, 2)
+    assert above[-1].sigma / above[-1].alpha == pytest.approx(0.5)
+    with pytest.raises(UsageError) as raised:
+        make_sampler(name, SD15, sigmas=[9, 3, 0]).levels(schedule, 2)
+    assert str(raised.value) == (
+        "the last step would end at sigma 0, where samplers that integrate the noise (deis, dpm-…) "
+        "are not finite; end it above, as final_sigmas_type 'sigma_min' does, or take 'dpmpp-2m'"
+    )
+
+
+def test_sigmas_without_a_step_between_them_are_refused() -> None:
+    sampler = make_sampler("dpmpp-2m", SD15, sigmas=[14.6, 14.5999999, 1, 0])
+    with pytest.raises(UsageError) as raised:
+        sampler.levels(NoiseSchedule.from_config(SD15), 3)
+    assert str(raised.value) == (
+        "two of the sigmas given lie so near to each other that a step in log-SNR between them has "
+        "no length; give some whose quotient is above 1.000004"
     )
 
 

@@ -202,13 +202,13 @@ def test_given_timesteps_follow_the_reference(name: str) -> None:
     with pytest.raises(UsageError) as raised:
         type(made)(timesteps=timesteps, sigma_rule="lu").levels(NoiseSchedule.from_config(SD15), 10)
     assert str(raised.value) == (
-        "timesteps are given and sigmas are lu, which says the timesteps itself; give one of them"
+        "timesteps are given, and so is sigma rule 'lu', which makes them; give one of them"
     )
 
 
 def test_given_sigmas_are_the_levels() -> None:
     sigmas = (14.6, 3.9, 0.9, 0.1)
-    levels = UniPC(sigmas=sigmas, sigma_rule="karras").levels(NoiseSchedule.from_config(SD15), 3)
+    levels = UniPC(sigmas=sigmas).levels(NoiseSchedule.from_config(SD15), 3)
     np.testing.assert_allclose([level.sigma / level.alpha for level in levels], sigmas, rtol=1e-7)
     assert [level.timestep for level in levels] == [999, 738, 323, 0]
 
@@ -241,9 +241,16 @@ def test_what_the_reference_can_not_end_is_refused_or_ended() -> None:
         with pytest.raises(UsageError) as raised:
             make_sampler("unipc", config).levels(NoiseSchedule.from_config(config), 7)
         assert str(raised.value) == (
-            f"scheduler_config.json: {option} is False and final_sigmas_type 'zero', with which "
-            "unipc's last step is not finite; final_sigmas_type 'sigma_min' runs"
+            f"scheduler_config.json: {option} is False and the last step ends at sigma 0, where "
+            "unipc is then not finite; final_sigmas_type 'sigma_min' runs"
         )
+        # Given sigmas say the end themselves.
+        schedule = NoiseSchedule.from_config(config)
+        above = make_sampler("unipc", config, sigmas=[9, 3, 0.5]).levels(schedule, 2)
+        assert above[-1].sigma > 0
+        at_zero = make_sampler("unipc", {**config, **SIGMA_MIN}, sigmas=[9, 3, 0])
+        with pytest.raises(UsageError, match=f"{option} is False and the last step ends at"):
+            at_zero.levels(schedule, 2)
     # The reference's bh1 multiplies an empty sum by infinity.
     config = {**SD15, "solver_type": "bh1"}
     theirs = reference(scheduler_of("unipc", config, 7))

@@ -7,12 +7,14 @@ import pytest
 import scipy.stats
 from diffusers import DPMSolverMultistepScheduler
 
+from runtimes.errors import UsageError
 from runtimes.schedules.beta_quantile import beta_quantile
 from runtimes.schedules.sigma_rules import (
     SIGMA_RULES,
     SigmaRule,
     karras_sigmas,
     polyexponential_sigmas,
+    ruled_sigmas,
 )
 
 LARGEST, SMALLEST = np.float32(14.614647), np.float32(0.029167553)
@@ -61,3 +63,15 @@ def test_beta_quantiles_equal_scipys() -> None:
         reference = scipy.stats.beta.ppf(shares, shape, shape)
         ours = beta_quantile(shares, shape)
         np.testing.assert_allclose(ours, reference, rtol=1e-12, atol=1e-15, strict=True)
+
+
+@pytest.mark.parametrize("rule", SIGMA_RULES)
+def test_ends_that_do_not_descend_are_refused(rule: SigmaRule) -> None:
+    assert ruled_sigmas(rule, 3.0, 3.0, 1).tolist() == pytest.approx([3.0])
+    for largest, smallest in ((0.5, 20.0), (3.0, 3.0)):
+        with pytest.raises(UsageError) as raised:
+            ruled_sigmas(rule, largest, smallest, 5)
+        assert str(raised.value) == (
+            f"{rule} sigmas would go from {largest:g} to {smallest:g}; give sigma_min below "
+            "sigma_max"
+        )
