@@ -25,4 +25,5 @@ LATENT_UPSCALER = replace(
     predicts="k_unet",
     unused_channels=1,
     matches=_matches,
+    unsaid=replace(SD1.unsaid, title="Stable Diffusion's latent upscaler"),
 )
