@@ -154,8 +154,12 @@ def _inspect_folder(path: Path) -> SourceInspection:
         reason=f"model_index.json says {opened.pipeline_class}; unet/config.json says "
         f"use_linear_projection={str(linear).lower()}",
         prediction=(
-            str(scheduler.get("prediction_type", "epsilon")),
-            f"scheduler_config.json{'' if said else ', which names none'}",
+            (family.predicts, "the pipeline")
+            if family.predicts is not None
+            else (
+                str(scheduler.get("prediction_type", "epsilon")),
+                f"scheduler_config.json{'' if said else ', which names none'}",
+            )
         ),
         networks={
             name: _network(opened, name, f"{name}/config.json")

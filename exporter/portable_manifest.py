@@ -70,7 +70,7 @@ def portable_manifest(
         schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
         family=family.name,
         tasks=tasks_of(recognised, prepared),
-        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
+        prediction_type=family.predicts or str(scheduler.get("prediction_type", "epsilon")),
         scheduler=SCHEDULER,
         low_res_scheduler=LOW_RES_SCHEDULER if LOW_RES_SCHEDULER in files else None,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
@@ -101,8 +101,8 @@ def portable_manifest(
     )
 
 
-_WITHOUT_VAE_ENCODER = ("text-to-image", "upscaling")
-"""Tasks that encode no picture."""
+_WITHOUT_VAE_ENCODER = ("text-to-image", "upscaling", "latent-upscaling")
+"""Tasks that encode no picture, or need not."""
 
 
 def tasks_of(recognised: Recognised, components: Collection[str]) -> tuple[str, ...]:

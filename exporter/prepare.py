@@ -41,7 +41,7 @@ def prepare(
     if "unet" not in folders:
         raise source.lacks("unet")
     recognised = recognise(source, folders)
-    _check_agreement(source, recognised.configs)
+    _check_agreement(source, recognised)
     wanted = recognised.family.components if components is None else components
     for name in wanted:
         if name not in recognised.family.components:
@@ -55,9 +55,12 @@ def prepare(
     return {name: _match(source, name, config) for name, config in configs.items()}, recognised
 
 
-def _check_agreement(source: Source, configs: Mapping[str, Config]) -> None:
+def _check_agreement(source: Source, recognised: Recognised) -> None:
     """Refuses networks that don't go together, such as one that was given with an option."""
-    unet = configs["unet"]
+    configs = recognised.configs
+    unet = dict(configs["unet"])
+    if "out_channels" in unet:
+        unet["out_channels"] -= recognised.family.unused_channels
     for folder, field, unet_field, what in (
         ("vae", "latent_channels", "out_channels", "latents of {} channels"),
         ("text_encoder", "hidden_size", "cross_attention_dim", "states of width {}"),

@@ -180,6 +180,11 @@ def run_reference(
             return samples, replace(carried, embeddings=found)
         if name == "unet":
             schedule = NoiseSchedule.from_config(read_json(folder / manifest.scheduler))
+            if manifest.prediction_type == "k_unet":
+                latents = k_unet_samples(
+                    run, item.config, carried.embeddings, schedule.sigmas, carried.latents
+                )
+                return samples, replace(carried, latents=latents)
             latents = unet_samples(
                 run,
                 item.config,
@@ -256,6 +261,42 @@ def unet_samples(
         last = index + 1 == len(timesteps)
         alpha, sigma = (1.0, 0.0) if last else _level(float(alphas_cumprod[timesteps[index + 1]]))
         x = (alpha * denoised + sigma * eps).astype(np.float32)
+    return denoised.astype(np.float32)
+
+
+def k_unet_samples(
+    run: Record, config: Config, embeddings: Array, sigmas: NDArray[np.float32], latents: Array
+) -> Array:
+    """Runs a K-U-Net along a guided trajectory of four of Euler's steps, both halves in one call.
+
+    Args:
+        run: the reference.
+        config: the U-Net's config.
+        embeddings: of at least three prompts; the third, the empty one, is the unconditional.
+        sigmas: of the model's schedule, rising.
+        latents: unit noise of the shape of what it makes, [1, c, h, w].
+
+    Returns:
+        The trajectory's last estimate of the clean latents, float32 [1, c, h, w].
+    """
+    small = noise.Generator(0).randn(latents.shape)
+    told = noise.Generator(2).randn((2, int(config["time_cond_proj_dim"])))
+    context = np.concatenate([embeddings[2:3], embeddings[:1]])
+    visited = sigmas[np.linspace(len(sigmas) - 1, 0, STEPS).round().astype(int)].tolist()
+    x, denoised = latents * visited[0], latents
+    for sigma, target in zip(visited, [*visited[1:], 0.0], strict=True):
+        scale = float(np.hypot(sigma, 1.0))
+        sample = np.concatenate([x / scale, small], axis=1).astype(np.float32)
+        feeds = {
+            "sample": np.repeat(sample, 2, axis=0),
+            "timestep": np.array([np.log(sigma) / 4], np.float32),
+            "encoder_hidden_states": context,
+            "timestep_cond": told,
+        }
+        uncond, cond = np.split(run(feeds)["out_sample"][:, : latents.shape[1]], 2)
+        output = uncond + GUIDANCE_SCALE * (cond - uncond)
+        denoised = x / scale**2 + sigma / scale * output
+        x = denoised + (x - denoised) * (target / sigma)
     return denoised.astype(np.float32)
 
 

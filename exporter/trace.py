@@ -120,9 +120,13 @@ def examples(component: Component, config: Config) -> tuple[torch.Tensor, ...]:
 
 
 def _dynamic(component: Component, config: Config) -> tuple[Mapping[int, object], ...]:
+    parts = {
+        name: number * torch.export.Dim(f"{name}_{number}th")
+        for name, number in component.multiples(config).items()
+    }
     return tuple(
         {
-            axis: torch.export.Dim.DYNAMIC
+            axis: parts.get(size, torch.export.Dim.DYNAMIC)
             for axis, size in enumerate(port.shape)
             if isinstance(size, str)
         }

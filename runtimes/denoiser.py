@@ -55,10 +55,19 @@ def from_sample(x: Latents, sample: Latents, level: Level) -> Latents:
 PREDICTION_TYPES: dict[str, Callable[[Latents, Latents, Level], Latents]] = {
     "edm": from_edm,
     "epsilon": from_epsilon,
+    "k_unet": from_edm,
     "sample": from_sample,
     "v_prediction": from_v,
 }
 """What a network predicts → (x, output, level) → denoised."""
+
+K_UNET = "k_unet"
+"""The U-Net of k-diffusion, such as the latent upscaler's: EDM's preconditioning, and the noise
+level where others are told a timestep. What its scheduler config calls prediction_type is of the
+clean latents made of its output."""
+
+SAME_AS = {"original_sample": "sample"}
+"""Other names of prediction types in diffusers' scheduler configs."""
 
 EDM_CLASSES = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 """diffusers' classes for networks with EDM's preconditioning, which no other class runs."""
@@ -66,6 +75,7 @@ EDM_CLASSES = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
 
 def network_output(scheduler_config: Mapping[str, object], prediction_type: str) -> str:
     """What a scheduler config means by its prediction_type: a key of `PREDICTION_TYPES`."""
+    prediction_type = SAME_AS.get(prediction_type, prediction_type)
     edm = scheduler_config.get("_class_name") in EDM_CLASSES
     return "edm" if edm and prediction_type == "epsilon" else prediction_type
 
@@ -99,15 +109,18 @@ class Denoiser:
             level: the level.
 
         Raises:
-            UsageError: the level has no signal and the network predicts noise.
+            UsageError: the level has no signal, and the network predicts noise or is told how much
+                noise there is beside it.
         """
-        if level.alpha == 0 and self.prediction_type == "epsilon":
+        if level.alpha == 0 and self.prediction_type in ("epsilon", K_UNET):
             raise UsageError(
-                "prediction_type is 'epsilon' and the first level has no signal (zero terminal "
-                "SNR), where predicted noise says nothing of the picture; use sampler euler or "
-                "dpmpp-2m, which begin just below, or a model that predicts v"
+                f"prediction_type is {self.prediction_type!r} and the first level has no signal "
+                "(zero terminal SNR), where predicted noise says nothing of the picture; use "
+                "sampler euler or dpmpp-2m, which begin just below, or a model that predicts v"
             )
-        output = self.predict(model_input(x, level), level.timestep)
+        k_unet = self.prediction_type == K_UNET
+        timestep = log_noise(level) if k_unet else level.timestep
+        output = self.predict(model_input(x, level), timestep)
         return PREDICTION_TYPES[self.prediction_type](x, output, level)
 
 
@@ -115,6 +128,11 @@ def model_input(x: Latents, level: Level) -> Latents:
     """Latents as the network knows them: of unit variance, as at alpha² + sigma² = 1."""
     scale = _deviation(level)
     return x if math.isclose(scale, 1.0, rel_tol=1e-9) else x / scale
+
+
+def log_noise(level: Level) -> float:
+    """What a K-U-Net is told of a level: log(sigma) / 4 at alpha = 1, c_noise of table 1."""
+    return float(np.float32(0.25) * np.log(np.float32(level.sigma / level.alpha)))
 
 
 def _deviation(level: Level) -> float:

@@ -27,6 +27,7 @@ class Inputs:
         depth_map: larger where the picture is nearer; one for all pictures or one each.
         prompt_embeds: text embeddings [n, tokens, d] in place of n prompts.
         negative_prompt_embeds: likewise of negative prompts, as many and as long.
+        image_latents: latents of the picture, [n, channels, h, w], in place of `image`.
     """
 
     latents: Floats | None = None
@@ -35,3 +36,4 @@ class Inputs:
     depth_map: Pictures | None = None
     prompt_embeds: Floats | None = None
     negative_prompt_embeds: Floats | None = None
+    image_latents: Floats | None = None

@@ -146,7 +146,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         schema: "major.minor".
         family: a table of the exporter, such as "sd1".
         tasks: what it can do, such as "text-to-image".
-        prediction_type: what the U-Net predicts: "epsilon", "v_prediction" or "sample".
+        prediction_type: what the U-Net predicts: "epsilon", "v_prediction", "sample" or "k_unet".
         scheduler: path of the source's scheduler_config.json in the bundle.
         tokenizers: folder of the tokenizer by text encoder's component name.
         latents: the latent space.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtimes.checks import check_seed, is_whole
 from runtimes.errors import UsageError
@@ -23,6 +24,9 @@ STRENGTHS: Mapping[str, float] = {
 """Task that begins with a picture → diffusers' default of `strength`."""
 
 MAX_BLUR = 1000.0
+
+LATENTS = ("latents", "image_latents")
+"""Fields of `Inputs` that hold latents."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +159,12 @@ def digests(inputs: Inputs, pictures: Mapping[str, tuple[Read, ...]]) -> dict[st
         pictures: of them, as `read_inputs` gives them.
     """
     found = {name: sha256(read) for name, read in pictures.items()}
-    latents: object = inputs.latents
-    # Latents of another type are refused where their shape is known.
-    if isinstance(latents, np.ndarray) and np.issubdtype(latents.dtype, np.floating):
-        found["latents"] = sha256([latents.astype(np.float32)])
+    for name in LATENTS:
+        given: object = getattr(inputs, name)
+        if not isinstance(given, np.ndarray):
+            continue
+        latents = cast("NDArray[Any]", given)
+        # Latents of another type are refused where their shape is known.
+        if np.issubdtype(latents.dtype, np.floating):
+            found[name] = sha256([latents.astype(np.float32)])
     return found

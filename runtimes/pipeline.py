@@ -21,9 +21,15 @@ from runtimes.checks import (
 from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.embeddings_file import PromptEmbeddings
+from runtimes.engine import Array
 from runtimes.errors import EngineError
 from runtimes.guidance import Branches, Condition, guided_network
-from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding
+from runtimes.guidance.embedding import (
+    ROLE,
+    embedded_width,
+    guidance_embedding,
+    guides_itself,
+)
 from runtimes.inputs import Inputs, Pictures
 from runtimes.machine import machine
 from runtimes.metadata import Origin
@@ -38,6 +44,7 @@ from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts, encode
 from runtimes.prompts.given import with_embeddings
 from runtimes.prompts.plan import check_long_prompts, check_syntax
+from runtimes.prompts.pooled import check_not_pooled
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Cancelled, Preview, Result
 from runtimes.samplers import Latents, Run, Step
@@ -180,6 +187,7 @@ class Pipeline:
         sigmas: Sequence[float] | None = None,
         timesteps: Sequence[float] | None = None,
         sampler_options: Mapping[str, Scalar] | None = None,
+        image_latents: Floats | None = None,
     ) -> Result:
         """Makes pictures, as diffusers' pipelines of the task do.
 
@@ -248,6 +256,8 @@ class Pipeline:
             sampler_options: over fields of the bundle's scheduler config, as diffusers'
                 `from_config(config, **options)`, such as {"rescale_betas_zero_snr": True}; also the
                 sampler's own, such as {"eta": 1.0} for ddim.
+            image_latents: for a latent upscaler in place of `image`, [n, channels, h, w], such as
+                another pipeline's `Result.latents`.
 
         Raises:
             UsageError: an argument is wrong; says which and what is allowed.
@@ -259,7 +269,13 @@ class Pipeline:
             NegativePromptUnused: there is a negative prompt, and guidance is off.
         """
         check_output_type(output_type)
-        given = Inputs(latents=latents, image=image, mask_image=mask_image, depth_map=depth_map)
+        given = Inputs(
+            latents=latents,
+            image=image,
+            mask_image=mask_image,
+            depth_map=depth_map,
+            image_latents=image_latents,
+        )
         inputs = with_embeddings(given, prompt_embeds, negative_prompt_embeds)
         settings = settle(
             self.bundle,
@@ -358,13 +374,13 @@ class Pipeline:
         Warns:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
+        check_not_pooled(self.bundle)
         prompts = check_prompts(prompt)
         negatives = check_negative_prompts(negative_prompt, len(prompts))
-        guides_itself = embedded_width(self.bundle.graph("unet")) is not None
         syntax = check_syntax(prompt_syntax)
         texts = Texts(
             prompt=prompts,
-            negative_prompt=None if guides_itself else negatives,
+            negative_prompt=None if guides_itself(self.bundle) else negatives,
             empty=False,
             prompt_syntax=syntax,
             long_prompts=check_long_prompts(long_prompts, syntax),
@@ -455,26 +471,20 @@ class Pipeline:
             concat = condition.concat
             sample = x if concat is None else np.concatenate([x, concat], axis=1)
             with call.watch.lap("unet"):
-                return unet(
+                output = unet(
                     sample=sample,
                     timestep=np.array([timestep]),
                     encoder_hidden_states=condition.context,
                     **condition.feeds,
                 )
+            # Variances, which some networks learn beside it, follow the prediction.
+            return output[:, : x.shape[1]]
 
         feeds = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
 
-        def condition(context: Embeddings) -> Condition:
-            return Condition(context, start.concat, feeds)
-
-        branches = Branches(
-            cond=condition(prompted.cond),
-            uncond=None if prompted.uncond is None else condition(prompted.uncond),
-            empty=None if prompted.empty is None else condition(prompted.empty),
-        )
         guided = guided_network(
             predict,
-            branches,
+            _branches(prompted, start, feeds),
             call.settings,
             calls=len(call.levels) - 1 - start.begin,
             halves="apart" if unet.batch == 1 else "together",
@@ -515,10 +525,27 @@ def _of_the_unets_engine(bundle: Bundle) -> str:
     return next(name for name in NEEDED if bundle.graph(name).engine == engine)
 
 
+def _branches(prompted: Prompted, start: Start, feeds: Mapping[str, Array]) -> Branches:
+    """What the U-Net sees of each branch: its texts, and what is the same for all."""
+
+    def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
+        own: Mapping[str, Array] = {}
+        if start.of_text is not None and pooled is not None:
+            own = start.of_text(pooled)
+        return Condition(context, start.concat, {**feeds, **own})
+
+    uncond, empty = prompted.uncond, prompted.empty
+    return Branches(
+        cond=condition(prompted.cond, prompted.pooled_cond),
+        uncond=None if uncond is None else condition(uncond, prompted.pooled_uncond),
+        empty=None if empty is None else condition(empty, prompted.pooled_empty),
+    )
+
+
 def _told_scale(call: Call, unet: Component, count: int) -> dict[str, Floats]:
     """The guidance scale as a U-Net takes it that guides itself; nothing for others."""
     width = embedded_width(unet.engine.graph)
-    if width is None:
+    if width is None or not guides_itself(call.bundle):
         return {}
     return {ROLE: np.tile(guidance_embedding(call.settings.guidance_scale, width), (count, 1))}
 

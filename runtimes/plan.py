@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runtimes.bundle import Bundle
-from runtimes.denoiser import network_output
+from runtimes.denoiser import K_UNET, network_output
 from runtimes.errors import UsageError
 from runtimes.samplers import Sampler, fields_of, load_sampler, make_sampler, noise_schedule
 from runtimes.samplers.choice import ScheduleChoice
@@ -59,8 +59,21 @@ def make_plan(
         sampler_options=choice.sampler_options,
     )
     predicts = choice.sampler_options.get("prediction_type", bundle.manifest.prediction_type)
+    if bundle.manifest.prediction_type == K_UNET:
+        _check_not_said(choice)
+        predicts = K_UNET
     output = network_output(config, str(predicts))
     return Plan(made, made.levels(schedule, num_inference_steps), output)
+
+
+def _check_not_said(choice: ScheduleChoice) -> None:
+    """A K-U-Net's output is what it is: the scheduler config speaks of the latents made of it."""
+    said = choice.sampler_options.get("prediction_type")
+    if said is not None:
+        raise UsageError(
+            f"sampler option prediction_type is {said!r}, but this bundle's U-Net is a K-U-Net, "
+            "which predicts one thing alone; leave it out"
+        )
 
 
 def _align(

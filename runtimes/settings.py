@@ -29,7 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         variation_seed: whose noise is mixed into the seed's; None for none.
         variation_strength: from 0, the noise of `seed`, to 1, that of `variation_seed`.
         input_sha256: of what was given beside the settings, by argument: the pixels of "image",
-            "mask_image" and "depth_map", the values of "latents" in float32.
+            "mask_image" and "depth_map", the values of "latents" and "image_latents" in float32.
         vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
         guidance_rescale: how far guided outputs are brought to the conditional ones' standard
             deviation, 0 to 1.

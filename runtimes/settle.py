@@ -15,12 +15,13 @@ from runtimes.checks import (
 )
 from runtimes.errors import BundleError, UsageError
 from runtimes.guidance.check import GuidanceOptions, check_guidance
-from runtimes.guidance.embedding import embedded_width
+from runtimes.guidance.embedding import guides_itself
+from runtimes.image_latents import count_latents
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
 from runtimes.picture_input import Read, size_of
-from runtimes.picture_options import digests, read_inputs, settle_options
+from runtimes.picture_options import LATENTS, digests, read_inputs, settle_options
 from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
 from runtimes.prompts.check import check_readable, warn_unused
@@ -33,7 +34,7 @@ from runtimes.samplers.choice import Scalar, ScheduleChoice
 from runtimes.samplers.options import SIGMA_FLAGS
 from runtimes.schedules.given import check_given_count
 from runtimes.settings import Settings
-from runtimes.tasks import TASKS, inputs_of, load_task, pick_task
+from runtimes.tasks import TASKS, inputs_of, latent_upscaling, load_task, pick_task
 from runtimes.tasks.from_picture import check_entry
 from runtimes.tasks.upscaling import check_noise_level, upscaled_size
 from runtimes.tokenizer import ClipTokenizer
@@ -108,7 +109,7 @@ def settle(
     defaults = bundle.manifest.defaults
     prompts, negatives = check_texts(prompt, negative_prompt, inputs)
     scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
-    embedded = embedded_width(bundle.graph("unet")) is not None
+    embedded = guides_itself(bundle)
     guidance = check_guidance(
         GuidanceOptions(guidance_rescale, guidance_interval, perp_neg, negative_weight),
         scale,
@@ -126,11 +127,11 @@ def settle(
     images = pictures.get("image", ())
     # One prompt for several pictures is the prompt of each.
     texts_alone = inputs.prompt_embeds is None
-    each = len(images) if images and len(prompts) == 1 and texts_alone else 1
+    given = len(images) or count_latents(inputs)
+    each = given if given and len(prompts) == 1 and texts_alone else 1
     # What is painted of a cropped picture has the model's own size, not the picture's.
     sized_by = images if options.padding_mask_crop is None else ()
-    factor = bundle.manifest.latents.vae_factor
-    own = upscaled_size(images[0], factor) if task == "upscaling" else None
+    own = _own_size(bundle, task, images, inputs)
     settings = Settings(
         prompt=prompts * each,
         negative_prompt=negatives * each,
@@ -207,7 +208,7 @@ def check_inputs(settings: Settings, inputs: Inputs) -> None:
 
 
 def _told(name: str, digest: str | None) -> str:
-    what = "values" if name == "latents" else "pixels"
+    what = "values" if name in LATENTS else "pixels"
     return "none" if digest is None else f"{what} of SHA-256 {digest[:12]}…"
 
 
@@ -271,6 +272,15 @@ def _settled(choice: ScheduleChoice, plan: Plan) -> _Settled:
         "timesteps": None if choice.timesteps is None else tuple(choice.timesteps),
         "sampler_options": {k: v for k, v in choice.sampler_options.items() if k not in said},
     }
+
+
+def _own_size(
+    bundle: Bundle, task: str, images: Sequence[Read], inputs: Inputs
+) -> tuple[int, int] | None:
+    """Height and width that an upscaling gives; None for other tasks."""
+    if task == "upscaling":
+        return upscaled_size(images[0], bundle.manifest.latents.vae_factor)
+    return latent_upscaling.upscaled_size(bundle, inputs) if task == "latent-upscaling" else None
 
 
 def _side(

@@ -68,6 +68,8 @@ LAWS: Sequence[tuple[str, tuple[Law, ...]]] = (
     (r"conv_out\.weight$", (_weight(_AFTER_SILU),)),
     (r"norm\w*\.weight$", (_value(1, 0.1),)),
     (r"norm\w*\.bias$", (_value(0, 0.1),)),
+    # Adaptive norms: deviations from a scale of 1 and a shift of 0.
+    (r"norm\w*\.linear\.weight$", (_weight(0.5),)),
     (r"\.bias$", (_value(0, 0.05),)),
     (r"token_embedding\.weight$", (_value(0, 0.7),)),
     (r"position_embedding\.weight$", (_value(0, 0.3),)),

@@ -181,6 +181,41 @@ _LOW_RES = (
     {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear"},
 )
 
+# The U-Net of k-diffusion's repository: adaptive group norms, Fourier features of log(sigma), a
+# variance as the last channel of its output.
+_TINY_K_UNET: Config = {
+    "act_fn": "gelu",
+    "attention_head_dim": 8,
+    "block_out_channels": (32, 64, 64),
+    "conv_in_kernel": 1,
+    "conv_out_kernel": 1,
+    "cross_attention_dim": 32,
+    "down_block_types": ("KDownBlock2D", *("KCrossAttnDownBlock2D",) * 2),
+    "in_channels": 8,
+    "layers_per_block": 1,
+    "mid_block_type": None,
+    "norm_num_groups": None,
+    "out_channels": 5,
+    "resnet_time_scale_shift": "scale_shift",
+    "sample_size": 16,
+    "time_cond_proj_dim": 160,
+    "time_embedding_type": "fourier",
+    "timestep_post_act": "gelu",
+    "up_block_types": (*("KCrossAttnUpBlock2D",) * 2, "KUpBlock2D"),
+}
+_EULER_X0 = (
+    "EulerDiscreteScheduler",
+    {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "interpolation_type": "log_linear",
+        "num_train_timesteps": 1000,
+        "prediction_type": "original_sample",
+        "trained_betas": None,
+    },
+)
+
 
 def _vae(sample_size: int, channels: tuple[int, ...], layers_per_block: int) -> Config:
     return {
@@ -331,6 +366,16 @@ MODELS: Mapping[str, Model] = {
         ),
         others=_UPSCALER_OTHERS,
         low_res_scheduler=_LOW_RES,
+    ),
+    "tiny-x2-latent-upscaler": _stable_diffusion(
+        "the parts of the x2 latent upscaler, few and narrow",
+        pipeline="StableDiffusionLatentUpscalePipeline",
+        unet=_TINY_K_UNET,
+        vae=_TINY_VAE,
+        text_encoder=_TINY_CLIP,
+        tokenizer=_TINY_TOKENIZER,
+        scheduler=_EULER_X0,
+        others={},
     ),
     "tiny-x4-upscaler": replace(
         _stable_diffusion(

@@ -86,6 +86,14 @@ class Component(ABC):
         hold for such sizes alone.
         """
 
+    def multiples(self, config: Config) -> Mapping[str, int]:
+        """Symbolic axes whose sizes must be multiples of a number → that number.
+
+        The capture then holds for those alone, and its shapes are as simple as they are.
+        """
+        del config
+        return {}
+
     def canonical(self, key: str) -> str:
         """The Diffusers key for a key of the network, or for an older or newer one of a file."""
         return key

@@ -12,7 +12,16 @@ from typing import Any, cast
 import torch
 from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
-from exporter.components.base import Component, Config, fields, parameters_of, port, uniform
+from exporter.components.base import (
+    Array,
+    Component,
+    Config,
+    fields,
+    parameters_of,
+    port,
+    uniform,
+)
+from exporter.components.k_blocks import by_channel, has_k_blocks, kernels
 from exporter.errors import SourceError
 from runtimes.manifest import Port
 
@@ -68,8 +77,20 @@ class UNet(Component):
         return cast("torch.nn.Module", UNet2DConditionModel.from_config(dict(config)))
 
     def wrap(self, network: torch.nn.Module, config: Config) -> torch.nn.Module:
-        """The U-Net without its output dataclass."""
-        return _Flat(network, [port.name for port in _added_inputs(config)])
+        """The U-Net without its output dataclass; K blocks resample channel by channel."""
+        by_channel(network)
+        return _flat(network, config)
+
+    def reference(
+        self, network: torch.nn.Module, config: Config, feeds: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """See `Component.reference`: of diffusers' own blocks."""
+        output = _flat(network, config)(*(feeds[port.name] for port in self.inputs(config)))
+        return {"out_sample": output}
+
+    def buffers(self, config: Config) -> Mapping[str, Array]:
+        """The blur of K blocks."""
+        return kernels(config)
 
     def inputs(self, config: Config) -> tuple[Port, ...]:
         """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32.
@@ -96,9 +117,18 @@ class UNet(Component):
         return (port("out_sample", "float32", "batch", channels, "height", "width"),)
 
     def example_sizes(self, config: Config) -> Mapping[str, int]:
-        """63 × 65 latents: odd, so that the captured graph holds for every size."""
-        del config
-        return {"batch": 2, "height": 63, "width": 65, "sequence": 77}
+        """63 × 65 latents: odd, so that the captured graph holds for every size.
+
+        K blocks take multiples of their own sizes alone.
+        """
+        height, width = (48, 80) if has_k_blocks(config) else (63, 65)
+        return {"batch": 2, "height": height, "width": width, "sequence": 77}
+
+    def multiples(self, config: Config) -> Mapping[str, int]:
+        """What K blocks halve again and again."""
+        if not has_k_blocks(config):
+            return {}
+        return dict.fromkeys(("height", "width"), 2 ** (len(config["block_out_channels"]) - 1))
 
 
 def _added_inputs(config: Config) -> tuple[Port, ...]:
@@ -112,6 +142,10 @@ def _added_inputs(config: Config) -> tuple[Port, ...]:
         width = int(config["time_cond_proj_dim"])
         added.append(port("timestep_cond", "float32", "batch", width))
     return tuple(added)
+
+
+def _flat(network: torch.nn.Module, config: Config) -> _Flat:
+    return _Flat(network, [port.name for port in _added_inputs(config)])
 
 
 class _Flat(torch.nn.Module):

@@ -48,6 +48,9 @@ class Family:
         matches: tells a U-Net's config of this family from the others'.
         unsaid: what a single-file checkpoint of the family leaves open.
         left_out: networks that such models may have and no bundle takes → why.
+        predicts: what the U-Net gives, where that is the pipeline's knowledge and not the scheduler
+            config's; a key of `runtimes.denoiser.PREDICTION_TYPES`.
+        unused_channels: of the U-Net's output, behind the prediction: learnt variances.
     """
 
     name: str
@@ -60,3 +63,5 @@ class Family:
     matches: Callable[[Config], bool]
     unsaid: Unsaid
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    predicts: str | None = None
+    unused_channels: int = 0

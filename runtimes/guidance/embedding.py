@@ -9,11 +9,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.bundle import Bundle
 from runtimes.errors import BundleError
 from runtimes.manifest import Graph
+from runtimes.prompts.pooled import TASK
 
 ROLE = "timestep_cond"
 """The U-Net's input that takes the embedding."""
+
+
+def guides_itself(bundle: Bundle) -> bool:
+    """Whether a bundle's U-Net is told the guidance scale; an upscaler's is told other things.
+
+    Raises:
+        BundleError: the bundle has no U-Net, or its graph doesn't tell.
+    """
+    return TASK not in bundle.manifest.tasks and embedded_width(bundle.graph("unet")) is not None
 
 
 def embedded_width(unet: Graph) -> int | None:

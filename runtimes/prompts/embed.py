@@ -16,6 +16,7 @@ from runtimes.prompts.clip_skip import state_role
 from runtimes.prompts.fragments import quoted
 from runtimes.prompts.given import as_float32, embeddings_sha256
 from runtimes.prompts.plan import plan
+from runtimes.prompts.pooled import POOLED, TASK, last_raw_state
 from runtimes.settings import Settings
 from runtimes.timings import Stopwatch
 
@@ -39,11 +40,17 @@ class Prompted:
         cond: of the prompts.
         uncond: of the negative prompts; None without guidance.
         empty: of the empty prompt; None unless Perp-Neg takes it.
+        pooled_cond: the pooled embeddings of `cond`, [n, d]; None where the U-Net takes none.
+        pooled_uncond: those of `uncond`, likewise.
+        pooled_empty: those of `empty`, likewise.
     """
 
     cond: Embeddings
     uncond: Embeddings | None = None
     empty: Embeddings | None = None
+    pooled_cond: Embeddings | None = None
+    pooled_uncond: Embeddings | None = None
+    pooled_empty: Embeddings | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Texts:
         prompt_syntax: a name of `runtimes.prompts.SYNTAXES`.
         long_prompts: a name of `runtimes.prompts.LONG_PROMPTS`.
         clip_skip: layers of the text encoder that are left out.
+        pooled: whether the U-Net takes the last layer's states as they are, without the final layer
+            norm, and the pooled embedding.
     """
 
     prompt: tuple[str, ...]
@@ -65,17 +74,21 @@ class Texts:
     prompt_syntax: str
     long_prompts: str
     clip_skip: int
+    pooled: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Texts:
-        """Those of a call."""
+        """Those of a call; at scale 0 a latent upscaler isn't told the prompts, as in diffusers."""
+        pooled = settings.task == TASK
+        untold = pooled and settings.guidance_scale == 0
         return cls(
-            prompt=settings.prompt,
+            prompt=("",) * len(settings.prompt) if untold else settings.prompt,
             negative_prompt=settings.negative_prompt if settings.guided else None,
             empty=settings.guided and settings.perp_neg,
             prompt_syntax=settings.prompt_syntax,
             long_prompts=settings.long_prompts,
             clip_skip=settings.clip_skip,
+            pooled=pooled,
         )
 
 
@@ -134,7 +147,7 @@ def encode(
             _warn_truncated(each.dropped, tokenizer.model_max_length, caller + 1)
     rows = [row for each in plans.values() for row in each.rows]
     filler = [empty_row(tokenizer)] if len(lengths) > 1 else []
-    states = _encoded(parts, [*rows, *filler], texts.clip_skip, watch)
+    states, pooled = _encoded(parts, [*rows, *filler], texts, watch)
     made = {text: each.assemble(states.__getitem__) for text, each in plans.items()}
 
     def of(branch: Branch) -> Embeddings:
@@ -142,7 +155,13 @@ def encode(
         alike = [_filled(each, max(lengths), *(states[row] for row in filler)) for each in found]
         return np.stack(alike)
 
-    return Prompted(**{name: of(branch) for name, branch in branches.items()})
+    def pooled_of(branch: Branch) -> Embeddings:
+        return np.stack([pooled[plans[text].rows[0]] for text in branch if isinstance(text, str)])
+
+    found = {name: of(branch) for name, branch in branches.items()}
+    if texts.pooled:
+        found |= {f"pooled_{name}": pooled_of(branch) for name, branch in branches.items()}
+    return Prompted(**found)
 
 
 def branches_of(texts: Texts, inputs: Inputs) -> dict[str, Branch]:
@@ -166,17 +185,23 @@ def _given_or(given: Floats | None, texts: tuple[str, ...]) -> Branch:
 
 
 def _encoded(
-    parts: Parts, rows: list[Row], clip_skip: int, watch: Stopwatch
-) -> dict[Row, Embeddings]:
-    """The text encoder's states of each distinct row, in one call; none for no rows."""
+    parts: Parts, rows: list[Row], texts: Texts, watch: Stopwatch
+) -> tuple[dict[Row, Embeddings], dict[Row, Embeddings]]:
+    """The text encoder's states of each distinct row, in one call, and the pooled ones if asked.
+
+    None for no rows.
+    """
     distinct = list(dict.fromkeys(rows))
     if not distinct:
-        return {}
+        return {}, {}
     ids = np.array(distinct, np.int64)
     with parts.use(TEXT_ENCODER, watch) as text_encoder, watch.lap("text_encoder"):
-        role = state_role(text_encoder.engine.graph, clip_skip)
-        states = text_encoder.run([role], {"input_ids": ids})[role]
-    return dict(zip(distinct, states, strict=True))
+        graph = text_encoder.engine.graph
+        role = last_raw_state(graph) if texts.pooled else state_role(graph, texts.clip_skip)
+        roles = [role, POOLED] if texts.pooled else [role]
+        states, *pooled = text_encoder.run(roles, {"input_ids": ids}).values()
+    found = [dict(zip(distinct, each, strict=True)) for each in (states, *pooled)]
+    return found[0], found[-1] if texts.pooled else {}
 
 
 def _filled(embeddings: Embeddings, length: int, *empty: Embeddings) -> Embeddings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import cast
 
+from runtimes.denoiser import SAME_AS
 from runtimes.errors import UsageError
 from runtimes.schedule import SigmaRule
 
@@ -63,7 +64,10 @@ def resolve(
     found: dict[str, object] = {}
     for name, row in rows.items():
         known = cast("tuple[object, ...]", row if isinstance(row, tuple) else (row,))
-        found[name] = value = config.get(name, known[0])
+        value = config.get(name, known[0])
+        if name == "prediction_type":
+            value = SAME_AS.get(str(value), value)
+        found[name] = value
         if isinstance(row, tuple) and value not in known:
             raise UsageError(
                 f"{source_of(name, said)}: {name} is {value!r}; sampler {sampler!r} runs with "

@@ -9,13 +9,14 @@ from runtimes.inputs import Inputs
 
 ASKED_BY: Mapping[frozenset[str], tuple[str, ...]] = {
     frozenset(): ("text-to-image",),
-    frozenset({"image"}): ("image-to-image", "upscaling"),
+    frozenset({"image"}): ("image-to-image", "upscaling", "latent-upscaling"),
     frozenset({"image", "mask_image"}): ("inpainting",),
     frozenset({"image", "depth_map"}): ("depth-to-image",),
+    frozenset({"image_latents"}): ("latent-upscaling",),
 }
 """Pictures that are given → tasks they may mean; the first that the bundle is made for is taken."""
 
-PICTURES = ("image", "mask_image", "depth_map")
+PICTURES = ("image", "mask_image", "depth_map", "image_latents")
 
 
 def pick_task(inputs: Inputs, tasks: Collection[str]) -> str:
@@ -43,7 +44,9 @@ def pick_task(inputs: Inputs, tasks: Collection[str]) -> str:
 
 def inputs_of(task: str) -> str:
     """The pictures that a task takes, as an error names them."""
-    for names, meant in ASKED_BY.items():
-        if task in meant:
-            return " and ".join(sorted(names)) or "no pictures"
-    return "inputs of its own"
+    ways = [
+        " and ".join(sorted(names)) or "no pictures"
+        for names, meant in ASKED_BY.items()
+        if task in meant
+    ]
+    return " or ".join(ways) or "inputs of its own"

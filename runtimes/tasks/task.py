@@ -61,6 +61,8 @@ class Start:
             two axes or more.
         hold: (x, index) → x, after the call at `levels[index]`: puts back what must not change.
         finish: decoded pictures [n, H, W, 3] in [0, 1] → the pictures of the result.
+        of_text: pooled text embeddings [n, d] of a branch → inputs of the U-Net of that branch, as
+            `feeds`; None where it takes none.
     """
 
     x: Latents
@@ -69,6 +71,7 @@ class Start:
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
     hold: Callable[[Latents, int], Latents] | None = None
     finish: Callable[[Floats], Floats] | None = None
+    of_text: Callable[[Floats], Mapping[str, Array]] | None = None
 
 
 class Task(Protocol):

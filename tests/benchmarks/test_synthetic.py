@@ -105,7 +105,9 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     pipe.set_progress_bar_config(disable=True)
     pictures: dict[str, Any] = {"height": 64, "width": 64}
     picture = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
-    if "upscaler" in name:
+    if "x2-latent" in name:
+        pictures = {"image": torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)}
+    elif "upscaler" in name:
         pictures = {"image": torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)}
     elif "depth" in name:
         pictures = {"image": picture, "depth_map": picture[:, 0], "strength": 1.0}
@@ -122,7 +124,7 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     assert np.isfinite(image).all()
     assert image.std() > 0.05
     assert type(pipe.scheduler).__name__ == MODELS[name].scheduler[0]
-    assert pipe.vae_scale_factor == (4 if "upscaler" in name else 8)
+    assert pipe.vae_scale_factor == (4 if "x4-upscaler" in name else 8)
 
 
 @pytest.mark.parametrize(
@@ -221,20 +223,26 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     latents = torch.randn(1, unet.config.in_channels, 16, 16, generator=generator)
 
     classes = unet.config.num_class_embeds
+    # A K-U-Net is told how noisy latents are by log(sigma) / 4: from 14.6 to 0.03.
+    late, early = (0.67, -0.88) if unet.config.time_embedding_type == "fourier" else (801, 1)
+    width = unet.config.time_cond_proj_dim
 
-    def predict(timestep: int, prompt: int, label: int = 20) -> torch.Tensor:
+    def predict(timestep: float, prompt: int, label: int = 20) -> torch.Tensor:
         labels = None if classes is None else torch.tensor([label])
         context = embeds[prompt : prompt + 1]
-        return unet(latents, torch.tensor([timestep]), context, class_labels=labels).sample
+        told = None if width is None else torch.ones(1, width)
+        return unet(
+            latents, torch.tensor([timestep]), context, class_labels=labels, timestep_cond=told
+        ).sample
 
-    noise = predict(801, 0)
-    assert_sane(found, least=200)
+    noise = predict(late, 0)
+    assert_sane(found, least=100)
     assert 0.5 < noise.std() < 2
     # The picture must depend on prompt and timestep, or a wrong one would not be noticed.
-    assert (noise - predict(801, 1)).std() > 0.1
-    assert (noise - predict(1, 0)).std() > 0.1
+    assert (noise - predict(late, 1)).std() > 0.1
+    assert (noise - predict(early, 0)).std() > 0.1
     if classes is not None:
-        assert (noise - predict(801, 0, label=200)).std() > 0.1
+        assert (noise - predict(late, 0, label=200)).std() > 0.1
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import pytest
 
 from runtimes.denoiser import Denoiser, Latents, network_output
 from runtimes.errors import UsageError
+from runtimes.samplers.euler import Euler
+from runtimes.samplers.options import resolve
 from runtimes.schedule import Level, NoiseSchedule
 
 SHAPE = (2, 4, 6, 5)
@@ -109,10 +111,36 @@ def test_edms_classes_have_an_epsilon_of_their_own() -> None:
     assert network_output({"_class_name": "EulerDiscreteScheduler"}, "epsilon") == "epsilon"
 
 
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_a_k_unet_is_told_the_noise_level_in_any_scaling(level: Level) -> None:
+    """c_skip, c_in, c_out and c_noise of table 1, for data of unit deviation."""
+    x0, eps = truth()
+    x = level.alpha * x0 + level.sigma * eps
+    sigma = level.sigma / level.alpha
+    variance, calls = sigma**2 + 1, list[float]()
+
+    def predict(model_input: Latents, timestep: float) -> Latents:
+        calls.append(timestep)
+        np.testing.assert_allclose(model_input, (x / level.alpha) / math.sqrt(variance), rtol=4e-7)
+        return (x0 - (x / level.alpha) / variance) / (sigma / math.sqrt(variance))
+
+    denoised = Denoiser(predict, "k_unet")(x, level)
+    assert calls == pytest.approx([0.25 * math.log(sigma)], rel=1e-5)
+    tolerance = 8 * 2**-23 * float(np.abs(x).max()) / level.alpha
+    np.testing.assert_allclose(denoised, x0, rtol=0, atol=tolerance)
+
+
+def test_schedulers_have_two_names_for_samples() -> None:
+    euler = {"_class_name": "EulerDiscreteScheduler"}
+    assert network_output(euler, "original_sample") == "sample"
+    found = resolve("euler", Euler.OPTIONS, {"prediction_type": "original_sample"})
+    assert found["prediction_type"] == "sample"
+
+
 def test_an_unknown_prediction_type_is_refused() -> None:
     with pytest.raises(UsageError) as raised:
         Denoiser(lambda x, t: x, "v-prediction")
     assert str(raised.value) == (
-        "unknown prediction_type 'v-prediction'; known are edm, epsilon, sample, v_prediction. "
-        "Did you mean 'v_prediction'?"
+        "unknown prediction_type 'v-prediction'; known are edm, epsilon, k_unet, sample, "
+        "v_prediction. Did you mean 'v_prediction'?"
     )
