@@ -109,6 +109,16 @@ def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
+def check_callback(callback: object) -> None:
+    """Refuses what can't be called after a step.
+
+    Raises:
+        UsageError: neither a function nor None.
+    """
+    if callback is not None and not callable(callback):
+        raise UsageError(f"callback must be a function, not {type(callback).__name__}.")
+
+
 def check_output_type(name: str) -> str:
     """A name of `OUTPUT_TYPES`.
 

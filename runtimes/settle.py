@@ -23,7 +23,7 @@ from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import digests, read_inputs, settle_options
 from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
-from runtimes.prompts.check import check_readable, warn_unused
+from runtimes.prompts.check import check_readable
 from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts
 from runtimes.prompts.given import check_texts, embeddings_sha256
@@ -88,9 +88,6 @@ def settle(
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
         BundleError: the bundle can't make pictures from text at all.
-
-    Warns:
-        NegativePromptUnused: there is a negative prompt, and guidance is off.
     """
     check_able(bundle)
     task = pick_task(inputs, bundle.manifest.tasks)
@@ -167,7 +164,6 @@ def settle(
         check_entry(plan.sampler, plan.levels, settings)
     check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
-    warn_unused(settings, inputs)
     return settings
 
 

@@ -489,7 +489,6 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
             {"noise_level": 20},
             "noise_level 20 says how much noise upscaling adds .* text-to-image;",
         ),
-        ({"image": Image.new("RGB", (8, 8))}, "an image was given, but .* made for text-to-image;"),
         ({"vae_tile": 64}, "vae_tile must be a whole number of pixels from 128 to 8192, not 64;"),
         ({"vae_tile": 8200}, "from 128 to 8192, not 8200; leave it out for the automatic size."),
         ({"vae_tile": 256.5}, "from 128 to 8192, not 256.5;"),
@@ -670,7 +669,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": ("upscaling",)}, "can't make pictures; it is made for upscaling."),
+        ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no text_encoder"),
         ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),
