@@ -152,6 +152,9 @@ class Recorded:
             for name, field in _fields(self.settings).items()
             if not field.required
         }
+        if settings.spacing is None:
+            # Another sampler may have one of its own, and none that can be said.
+            pairs.pop("spacing", None)
         return {name: then for name, (then, now) in pairs.items() if then != now}
 
 

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from runtimes.bundle import read_json
 from runtimes.engine import ENGINES
@@ -23,6 +22,7 @@ from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
 from runtimes.prompts.check import NegativePromptUnused
 from runtimes.result import Cancelled, Preview
+from runtimes.samplers import SAMPLERS
 from runtimes.tokenizer import ClipTokenizer
 from tests.runtimes import fakes
 from tests.runtimes.fakes import SCALING, SCHEDULER, FakeEngine, made
@@ -501,7 +501,13 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"prompt": b"x"}, "prompt must be text or a list of texts, not bytes."),
         ({"negative_prompt": ["a", "b"]}, "there are 1 prompts, but 2 negative prompts."),
         ({"negative_prompt": 1}, "negative_prompt must be text or a list of texts, not int."),
-        ({"prompt": "\ud83d"}, "lone surrogate"),
+        ({"prompt": "a\ud83d"}, r"prompt has a lone surrogate, U\+D83D, at character 1, which"),
+        ({"negative_prompt": "\ud83d", "guidance_scale": 1}, "negative_prompt has a lone surr"),
+        ({"callback": 3}, "callback must be a function, not int."),
+        (
+            {"guidance_interval": (0.3, 0.45)},
+            r"guidance_interval \(0\.3, 0\.45\) holds none of the U-Net's 4 calls; widen it",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(
@@ -511,6 +517,19 @@ def test_wrong_arguments_are_refused_before_any_work(
     with pytest.raises(UsageError, match=message):
         pipe(**{"prompt": "x", **arguments})
     assert [len(engine.calls) for engine in FakeEngine.made] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("sampler", sorted({*SAMPLERS} - {"edm-euler"}))
+def test_every_sampler_draws_and_its_settings_draw_it_again(
+    fake_bundle: Write, tmp_path: Path, sampler: str
+) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        first = pipe("x", seed=1).save(tmp_path / "x.png")[0]
+        result = pipe("x", seed=1, sampler=sampler, num_inference_steps=4)
+        assert np.isfinite(result.latents).all()
+        np.testing.assert_array_equal(pipe.run(result.settings).latents, result.latents)
+        changed = pipe.repeat(first, sampler=sampler, num_inference_steps=4)
+    assert changed.settings.sampler == sampler
 
 
 def test_fixed_sizes_are_the_default_and_no_others_are_taken(fake_bundle: Write) -> None:

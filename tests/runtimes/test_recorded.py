@@ -250,7 +250,7 @@ def test_what_follows_from_a_change_is_not_told(bundle: Path, tmp_path: Path) ->
 def test_unknown_changes_are_refused(bundle: Path, picture: Path) -> None:
     with (
         Pipeline.open(bundle) as pipe,
-        pytest.raises(UsageError, match="unknown setting 'sead'; .* Did you mean 'seed'"),
+        pytest.raises(UsageError, match=r"unknown setting 'sead'; .* Did you mean 'seed'"),
     ):
         pipe.repeat(picture, sead=1)
 
