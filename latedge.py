@@ -116,7 +116,7 @@ VERBS = {
     "export": "exporter.cli:export",
     "compile": "exporter.cli:compile",
     "verify": "exporter.cli:verify",
-    "generate": "runtimes.cli:generate",
+    "generate": "runtimes.generate_command:generate",
     "inspect": "exporter.cli:inspect",
     "bench": "benchmarks.bench.command:bench",
     "synth": "benchmarks.synthetic:command",

@@ -230,9 +230,17 @@ def inspect(
 
 
 def _inspect_bundle(path: Path, *, as_json: bool) -> None:
-    from runtimes.cli import inspect as run
+    from runtimes.inspection import inspect
 
-    run(path, as_json=as_json)
+    found = inspect(path)
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode(found).decode())
+    else:
+        from runtimes.inspection_table import show
+
+        show(found)
 
 
 def _inspect_source(path: Path, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Sequence
 from numbers import Real
@@ -22,7 +23,7 @@ def check_prompts(prompt: object) -> tuple[str, ...]:
     """A prompt, or a sequence of them, as a tuple.
 
     Raises:
-        UsageError: not text, or an empty sequence.
+        UsageError: not text, an empty sequence, or a text that is no Unicode.
     """
     return _check_texts("prompt", prompt)
 
@@ -50,6 +51,13 @@ def _check_texts(name: str, texts: object) -> tuple[str, ...]:
     for text in found:
         if not isinstance(text, str):
             raise UsageError(f"{name} holds {text!r}, which is not text.")
+        lone = re.search(r"[\ud800-\udfff]", text)
+        if lone is not None:
+            # It can't be tokenised, nor be written into a picture's file.
+            raise UsageError(
+                f"{name} has a lone surrogate, U+{ord(lone[0]):04X}, at character {lone.start()}, "
+                "which is no character; remove it."
+            )
     if not found:
         raise UsageError(f"{name} is an empty list; the empty text '' is allowed.")
     return cast("tuple[str, ...]", found)
@@ -107,6 +115,16 @@ def check_seed(value: object, name: str = "seed") -> int:
 def is_whole(value: object) -> TypeGuard[int]:
     """Whether a value is an integer of Python or NumPy; True and False are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_callback(callback: object) -> None:
+    """Refuses what can't be called after a step.
+
+    Raises:
+        UsageError: neither a function nor None.
+    """
+    if callback is not None and not callable(callback):
+        raise UsageError(f"callback must be a function, not {type(callback).__name__}.")
 
 
 def check_output_type(name: str) -> str:

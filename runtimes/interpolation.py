@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,6 +138,9 @@ def interpolate(
 
 
 def _check(start: Floats, end: Floats, share: float) -> float:
+    for given in cast("tuple[object, ...]", (start, end)):
+        if not isinstance(given, np.ndarray):
+            raise UsageError(f"NumPy arrays can be mixed, not {type(given).__name__}.")
     if start.shape != end.shape:
         raise UsageError(f"arrays of shapes {start.shape} and {end.shape} can't be mixed.")
     return check_share("share", share)

@@ -7,6 +7,7 @@ convert it. Pictures that a camera turned (EXIF orientation) are set upright fir
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -52,7 +53,9 @@ def open_picture(path: Path, name: str) -> Image.Image:
         raise UsageError(f"{name}: {path} does not exist.") from e
     except UnidentifiedImageError as e:
         raise UsageError(f"{name}: {path} is no picture that Pillow knows.") from e
-    except (OSError, SyntaxError, Image.DecompressionBombError) as e:
+    except OSError as e:
+        raise UsageError(f"{name}: {path} can't be read: {e.strerror or e}.") from e
+    except (ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as e:
         raise UsageError(f"{name}: {path} can't be read: {e}.") from e
 
 
@@ -198,10 +201,16 @@ def _unit(array: NDArray[Any], name: str = "image") -> Floats:
 def _upright(image: Image.Image, name: str, modes: Sequence[str]) -> Image.Image:
     if name != "depth_map":
         _check_bits(image, name)
-    if image.mode in _ALPHA_MODES or (image.mode in PICTURE_MODES and "transparency" in image.info):
+    if image.mode in _ALPHA_MODES:
         raise UsageError(
             f"{name} has an alpha channel (mode {image.mode}); {_HINTS[name]}, or paste it on a "
             "background first."
+        )
+    if image.mode in PICTURE_MODES and "transparency" in image.info:
+        # Pillow carries the colour along when it converts, but not by way of RGBA.
+        raise UsageError(
+            f"{name} has a colour that is transparent (mode {image.mode}); convert it with "
+            f'image.convert("RGBA").convert("{modes[0]}"), or paste it on a background first.'
         )
     if image.mode not in modes:
         raise UsageError(

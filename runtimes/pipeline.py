@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -13,23 +13,15 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import (
+    check_callback,
     check_count,
     check_negative_prompts,
     check_output_type,
     check_prompts,
 )
-from runtimes.component import Component, NotFiniteError
-from runtimes.denoiser import Denoiser
 from runtimes.embeddings_file import PromptEmbeddings
-from runtimes.engine import Array
-from runtimes.errors import EngineError
-from runtimes.guidance import Branches, Condition, guided_network
-from runtimes.guidance.embedding import (
-    ROLE,
-    embedded_width,
-    guidance_embedding,
-    guides_itself,
-)
+from runtimes.errors import UsageError
+from runtimes.guidance.embedding import guides_itself
 from runtimes.inputs import Inputs, Pictures
 from runtimes.machine import machine
 from runtimes.metadata import Origin
@@ -38,27 +30,24 @@ from runtimes.parts import Memory, Parts, check_memory
 from runtimes.pictures import to_pillow
 from runtimes.plan import make_plan
 from runtimes.process_memory import peak_rss_bytes
-from runtimes.prompts import Embeddings, LongPrompts, Prompted, Syntax, embed
-from runtimes.prompts.check import check_readable
+from runtimes.prompts import LongPrompts, Syntax
+from runtimes.prompts.check import check_readable, warn_unused
 from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts, encode
 from runtimes.prompts.given import with_embeddings
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.prompts.pooled import check_not_pooled
 from runtimes.recorded import NotTheSame, read_recorded
-from runtimes.result import Cancelled, Preview, Result
-from runtimes.samplers import Latents, Run, Step
+from runtimes.result import Result
 from runtimes.samplers.choice import Scalar
+from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
 from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
-from runtimes.tasks import Call, Start, load_task
+from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
-from runtimes.vae import decode, tile_of
 from runtimes.version import VERSION
 
 Floats = NDArray[np.float32]
-Callback = Callable[[Preview], bool | None]
-"""Called after each step; returning False cancels."""
 
 
 class Pipeline:
@@ -268,7 +257,6 @@ class Pipeline:
             PromptTruncated: a prompt is too long; says what was dropped.
             NegativePromptUnused: there is a negative prompt, and guidance is off.
         """
-        check_output_type(output_type)
         given = Inputs(
             latents=latents,
             image=image,
@@ -342,7 +330,6 @@ class Pipeline:
         Warns:
             NotTheSame: one line for each thing that differs from when the picture was made.
         """
-        check_output_type(output_type)
         recorded = read_recorded(picture)
         settings = recorded.settle(self.bundle, inputs, changes)
         for line in recorded.differences(settings, self.origin, changes):
@@ -405,13 +392,22 @@ class Pipeline:
             EngineError: a component failed or gave NaN; says at which step.
             Cancelled: the callback returned False.
         """
+        check_output_type(output_type)
+        check_callback(callback)
+        if settings.padding_mask_crop is not None and output_type == "latent":
+            raise UsageError(
+                "output_type 'latent' can't be given with padding_mask_crop: the picture is put "
+                "together of pixels; take 'pil' or 'np', or the result's latents of the part."
+            )
         check_inputs(settings, inputs)
+        warn_unused(settings, inputs)
         watch = Stopwatch()
         with self._parts.turn(), watch.lap("total"):
-            start, finished = self._sample(self._call(settings, inputs, watch), callback)
+            call = self._call(settings, inputs, watch)
+            start, finished = sample(call, callback)
             images = finished
             if output_type != "latent":
-                unit = self._decode(finished, settings, watch)
+                unit = decoded(call, finished, watch)
                 if start.finish is not None:
                     unit = start.finish(unit)
                 images = unit if output_type == "np" else to_pillow(unit)
@@ -433,129 +429,8 @@ class Pipeline:
             watch=watch,
         )
 
-    def _sample(self, call: Call, callback: Callback | None) -> tuple[Start, Floats]:
-        """From noise, or what the task starts with, to the latents of the pictures."""
-        prompted = embed(self._parts, call.settings, call.inputs, call.watch)
-        start = load_task(call.settings.task).start(call)
-        with self._parts.use("unet", call.watch) as unet:
-            denoiser = self._denoiser(call, unet, start, prompted)
-            with call.watch.lap("loop"):
-                return start, self._loop(call, denoiser, start, callback)
-
-    def _loop(
-        self, call: Call, denoiser: Denoiser, start: Start, callback: Callback | None
-    ) -> Floats:
-        x, begin = start.x, start.begin
-        run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=begin)
-        sent: Floats | None = None
-        total = len(call.levels) - 1 - begin
-        for done in range(total):
-            self._parts.check_open()
-            step = _next_step(run, sent, done, total)
-            x = step.x
-            sent = start.hold(x, step.index) if start.hold is not None else None
-            x = x if sent is None else sent
-            if callback is not None:
-                with call.watch.lap("callback"):
-                    self._call_back(callback, step, x, call.settings, done, total)
-        return x
-
-    def _denoiser(
-        self,
-        call: Call,
-        unet: Component,
-        start: Start,
-        prompted: Prompted,
-    ) -> Denoiser:
-        def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
-            concat = condition.concat
-            sample = x if concat is None else np.concatenate([x, concat], axis=1)
-            with call.watch.lap("unet"):
-                output = unet(
-                    sample=sample,
-                    timestep=np.array([timestep]),
-                    encoder_hidden_states=condition.context,
-                    **condition.feeds,
-                )
-            # Variances, which some networks learn beside it, follow the prediction.
-            return output[:, : x.shape[1]]
-
-        feeds = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
-
-        guided = guided_network(
-            predict,
-            _branches(prompted, start, feeds),
-            call.settings,
-            calls=len(call.levels) - 1 - start.begin,
-            halves="apart" if unet.batch == 1 else "together",
-        )
-        return Denoiser(guided, call.prediction_type)
-
-    def _decode(self, latents: Floats, settings: Settings, watch: Stopwatch) -> Floats:
-        """Latents to pictures with values in [0, 1]: [n, H, W, 3]."""
-        tile = tile_of(self.bundle, "vae_decoder", settings)
-        with self._parts.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
-            return decode(decoder, latents, self.bundle.manifest.latents, tile)
-
-    def _call_back(
-        self,
-        callback: Callback,
-        step: Step,
-        x: Floats,
-        settings: Settings,
-        done: int,
-        total: int,
-    ) -> None:
-        preview = Preview(
-            index=done,
-            total=total,
-            timestep=step.level.timestep,
-            latents=x,
-            denoised=step.denoised,
-            # What a preview costs is the callback's time.
-            decode=lambda latents: to_pillow(self._decode(latents, settings, Stopwatch())),
-        )
-        if callback(preview) is False:
-            raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
-
 
 def _of_the_unets_engine(bundle: Bundle) -> str:
     """The first component that the U-Net's engine runs: the smallest, where one runs them all."""
     engine = bundle.graph("unet").engine
     return next(name for name in NEEDED if bundle.graph(name).engine == engine)
-
-
-def _branches(prompted: Prompted, start: Start, feeds: Mapping[str, Array]) -> Branches:
-    """What the U-Net sees of each branch: its texts, and what is the same for all."""
-
-    def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
-        own: Mapping[str, Array] = {}
-        if start.of_text is not None and pooled is not None:
-            own = start.of_text(pooled)
-        return Condition(context, start.concat, {**feeds, **own})
-
-    uncond, empty = prompted.uncond, prompted.empty
-    return Branches(
-        cond=condition(prompted.cond, prompted.pooled_cond),
-        uncond=None if uncond is None else condition(uncond, prompted.pooled_uncond),
-        empty=None if empty is None else condition(empty, prompted.pooled_empty),
-    )
-
-
-def _told_scale(call: Call, unet: Component, count: int) -> dict[str, Floats]:
-    """The guidance scale as a U-Net takes it that guides itself; nothing for others."""
-    width = embedded_width(unet.engine.graph)
-    if width is None or not guides_itself(call.bundle):
-        return {}
-    return {ROLE: np.tile(guidance_embedding(call.settings.guidance_scale, width), (count, 1))}
-
-
-def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:
-    """The next step; a component's bad values are told with the step that they came at."""
-    try:
-        return next(run) if sent is None else run.send(sent)
-    except NotFiniteError as e:
-        raise EngineError(
-            f"{e} at step {done + 1} of {total}. Where the bundle or the device computes in fp16, "
-            "take one that computes in fp32."
-        ) from e

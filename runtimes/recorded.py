@@ -16,7 +16,7 @@ import msgspec
 from PIL import Image, UnidentifiedImageError
 
 from runtimes.bundle import Bundle
-from runtimes.errors import UsageError
+from runtimes.errors import UsageError, unknown_name
 from runtimes.inputs import Inputs
 from runtimes.metadata import Origin
 from runtimes.settings import Settings
@@ -27,6 +27,10 @@ OTHER_TOOLS = "parameters"
 _BY_HAND = "Give the prompt and the settings yourself."
 _BATCH = {"prompts": "prompt", "negative_prompts": "negative_prompt"}
 """Names in the record of a batch → the settings that they are."""
+
+_SCHEDULE = frozenset({"schedule", "spacing", "sigmas", "timesteps", "sampler_options"})
+_FOLLOWING = {"negative_prompt": "prompt", "variation_seed": "variation_strength"}
+"""Setting that may become another when one is changed on purpose → that one."""
 
 ORIGIN_TITLES: dict[str, str] = {
     "bundle_sha256": "bundle",
@@ -82,9 +86,12 @@ class Recorded:
                 f"{self.path} was made from {' and '.join(sorted(missing))}, of which its record "
                 "holds the SHA-256 alone; give the same again."
             )
+        for name in changes:
+            if name not in _arguments():
+                raise unknown_name("setting", name, _arguments())
         replaced = _replaced(changes)
-        required = {key: value for key, value in self._required().items() if key not in replaced}
-        asked: dict[str, Any] = {**required, **changes}
+        said = {key: value for key, value in self._said().items() if key not in replaced}
+        asked: dict[str, Any] = {**said, **changes}
         if "prompt" in changes and "negative_prompt" not in changes:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
@@ -113,38 +120,53 @@ class Recorded:
             changes: what was changed on purpose; it isn't told.
         """
         asked = {*changes, *_replaced(changes)}
-        asked |= {"negative_prompt"} if "prompt" in changes else set()
-        names = {name: name for name in _names(Settings) - asked}
+        asked |= {name for name, by in _FOLLOWING.items() if by in changes}
+        names = {name: name for name in _names(Settings) - asked - {"input_sha256"}}
         return [
             f"{title} is {now}; {self.path} was made with {then}."
             for title, then, now in (
                 *_different(self.settings, settings, names),
+                *_different_inputs(self.settings.input_sha256, settings.input_sha256),
                 *_different(self.origin, origin, ORIGIN_TITLES),
             )
         ]
 
-    def _required(self) -> dict[str, Any]:
-        """What every call has, as arguments of `settle`."""
-        fields = msgspec.structs.fields(self.settings)
-        return {f.name: getattr(self.settings, f.name) for f in fields if f.required and _taken(f)}
+    def _said(self) -> dict[str, Any]:
+        """Arguments of `settle` that the record says: what every call has, and what isn't plain.
+
+        Nothing of the schedule: what the bundle says of it anew may be the same.
+        """
+        return {
+            name: getattr(self.settings, name)
+            for name, field in _fields(self.settings).items()
+            if name not in _SCHEDULE and getattr(self.settings, name) != field.default
+        }
 
     def _unlike(self, settings: Settings) -> dict[str, Any]:
         """Further arguments of `settle`: what is otherwise in the settings that it gave.
 
         What is alike is not named: an option that goes with others may not stand without them.
         """
-        fields = msgspec.structs.fields(self.settings)
         pairs = {
-            f.name: (getattr(self.settings, f.name), getattr(settings, f.name))
-            for f in fields
-            if not f.required and _taken(f)
+            name: (getattr(self.settings, name), getattr(settings, name))
+            for name, field in _fields(self.settings).items()
+            if not field.required
         }
+        if settings.spacing is None:
+            # Another sampler may have one of its own, and none that can be said.
+            pairs.pop("spacing", None)
         return {name: then for name, (then, now) in pairs.items() if then != now}
 
 
-def _taken(field: msgspec.structs.FieldInfo) -> bool:
-    """Whether `settle` takes a setting; others follow from the inputs."""
-    return field.name in inspect.signature(settle).parameters
+def _arguments() -> set[str]:
+    """What a call may change."""
+    return set(inspect.signature(settle).parameters) - {"bundle", "inputs", "tokenizer"}
+
+
+def _fields(settings: Settings) -> dict[str, msgspec.structs.FieldInfo]:
+    """The settings that `settle` takes; others follow from the inputs."""
+    taken = _arguments()
+    return {f.name: f for f in msgspec.structs.fields(settings) if f.name in taken}
 
 
 def _replaced(changes: Mapping[str, Any]) -> set[str]:
@@ -228,6 +250,19 @@ def _different(
         (titles[name], _shown(name, before), _shown(name, after))
         for name, (before, after) in sorted(pairs.items())
         if before != after
+    ]
+
+
+def _different_inputs(
+    then: Mapping[str, str], now: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    def shown(digest: str | None) -> str:
+        return "none" if digest is None else f"one of SHA-256 {digest[:10]}"
+
+    return [
+        (name, shown(then.get(name)), shown(now.get(name)))
+        for name in sorted({*then, *now})
+        if then.get(name) != now.get(name)
     ]
 
 

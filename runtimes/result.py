@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,6 +112,21 @@ class Result:
             texts = png_texts(self.settings, self.origin, index)
             write_whole(place, png_bytes(image, texts))
         return paths
+
+
+def check_writable(path: Path) -> None:
+    """Refuses a path in whose folder nothing can be written; leaves nothing there.
+
+    Raises:
+        UsageError: says why.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as e:
+        raise UsageError(
+            f"{path} can't be written: no file can be made in {path.parent}: {e.strerror or e}."
+        ) from e
 
 
 def picture_paths(path: Path, count: int) -> list[Path]:

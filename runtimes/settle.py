@@ -14,7 +14,7 @@ from runtimes.checks import (
     check_seed,
 )
 from runtimes.errors import BundleError, UsageError
-from runtimes.guidance.check import GuidanceOptions, check_guidance
+from runtimes.guidance.check import GuidanceOptions, check_guidance, check_guided_calls
 from runtimes.guidance.embedding import guides_itself
 from runtimes.image_latents import count_latents
 from runtimes.inputs import Inputs
@@ -24,12 +24,12 @@ from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import LATENTS, digests, read_inputs, settle_options
 from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
-from runtimes.prompts.check import check_readable, warn_unused
+from runtimes.prompts.check import check_readable
 from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts
 from runtimes.prompts.given import check_texts, embeddings_sha256
 from runtimes.prompts.plan import check_long_prompts, check_syntax
-from runtimes.samplers import SAMPLERS, default_sampler, sampler_names
+from runtimes.samplers import SAMPLERS, default_sampler, options_of, sampler_names
 from runtimes.samplers.choice import Scalar, ScheduleChoice
 from runtimes.samplers.options import SIGMA_FLAGS
 from runtimes.schedules.given import check_given_count
@@ -89,9 +89,6 @@ def settle(
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
         BundleError: the bundle can't make pictures from text at all.
-
-    Warns:
-        NegativePromptUnused: there is a negative prompt, and guidance is off.
     """
     check_able(bundle)
     task = pick_task(inputs, bundle.manifest.tasks)
@@ -162,13 +159,14 @@ def settle(
         clip_skip=check_clip_skip(bundle, clip_skip),
         embeddings_sha256=embeddings_sha256(inputs),
         noise_level=check_noise_level(task, noise_level),
-        **_settled(choice, plan),
+        **_settled(sampler, choice, plan),
     )
+    begin = 0
     if settings.strength is not None:
-        check_entry(plan.sampler, plan.levels, settings)
+        begin = check_entry(plan.sampler, plan.levels, settings)
+    check_guided_calls(settings, len(plan.levels) - 1 - begin)
     check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
-    warn_unused(settings, inputs)
     return settings
 
 
@@ -258,11 +256,14 @@ class _Settled(TypedDict):
     sampler_options: dict[str, Scalar]
 
 
-def _settled(choice: ScheduleChoice, plan: Plan) -> _Settled:
+def _settled(sampler: str, choice: ScheduleChoice, plan: Plan) -> _Settled:
     """What was said of the schedule, with the scheduler config's word where nothing was."""
     rule = str(getattr(plan.sampler, "sigma_rule", "interpolated"))
     schedule = choice.schedule or ("plain" if rule == "interpolated" else rule)
-    spacing = getattr(plan.sampler, "timestep_spacing", None)
+    rows = options_of(sampler)
+    # Some have the field for their base's sake, and can't be told a spacing.
+    told = rows is None or "timestep_spacing" in rows
+    spacing = getattr(plan.sampler, "timestep_spacing", None) if told else None
     said = {*SIGMA_FLAGS, "timestep_spacing"}  # which the two above say now
     given = choice.sigmas is not None or choice.timesteps is not None
     return {
@@ -297,11 +298,22 @@ def _side(
         default = built
     elif own is not None:
         default = own[axis]
-    elif pictures:
-        default = floored(size_of(pictures[0])[axis], factor)
+    elif pictures and given is None:
+        default = _whole_cells(pictures[0], axis, factor)
     else:
         default = getattr(manifest.defaults, name)
     return check_side(name, _given(given, default), factor, built)
+
+
+def _whole_cells(picture: Read, axis: int, factor: int) -> int:
+    """A picture's height (0) or width (1), down to whole latent cells."""
+    size = size_of(picture)
+    if size[axis] < factor:
+        raise UsageError(
+            f"an image of {size[1]}×{size[0]} pixels is smaller than a latent cell of {factor}; "
+            "give a larger one, or height and width to which it is resized."
+        )
+    return floored(size[axis], factor)
 
 
 def _check_timesteps(unet: Graph, sampler: str, timesteps: Sequence[float]) -> None:

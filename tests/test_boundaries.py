@@ -79,7 +79,13 @@ IMPORTERS = frozenset({"__import__", "import_module", "import_sdk"})
 """Functions that import what their first argument names."""
 
 COMMAND_LINE_ALONE = frozenset({"rich", "typer"})
-COMMAND_LINE_FILES = frozenset({"runtimes/cli.py", "runtimes/clean_exit.py"})
+COMMAND_LINE_FILES = frozenset(
+    {
+        "runtimes/clean_exit.py",
+        "runtimes/generate_command.py",
+        "runtimes/inspection_table.py",
+    }
+)
 """The files of the runtime that import them."""
 
 

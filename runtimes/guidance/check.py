@@ -8,7 +8,8 @@ from typing import cast
 
 from runtimes.checks import check_number
 from runtimes.errors import UsageError
-from runtimes.guidance.interval import WHOLE, Interval
+from runtimes.guidance.interval import WHOLE, Interval, guided_calls
+from runtimes.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,24 @@ def check_guidance(
     if fields.perp_neg and not negative:
         raise UsageError("perp_neg needs a negative prompt to lead away from; give one.")
     return fields
+
+
+def check_guided_calls(settings: Settings, calls: int) -> None:
+    """Refuses an interval within which no call of the network lies.
+
+    Args:
+        settings: of a call of the pipeline.
+        calls: of the network that its sampler makes.
+
+    Raises:
+        UsageError: says how many calls there are.
+    """
+    if settings.guided and not guided_calls(settings.guidance_interval, calls):
+        start, stop = settings.guidance_interval
+        raise UsageError(
+            f"guidance_interval ({start:g}, {stop:g}) holds none of the U-Net's {calls} calls; "
+            "widen it, or give a guidance_scale of 1."
+        )
 
 
 def _at_work(fields: GuidanceFields) -> list[str]:

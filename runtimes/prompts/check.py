@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from runtimes.bundle import Bundle
+from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.manifest import Graph
 from runtimes.prompts.embed import TEXT_ENCODER, Texts, branches_of, texts_of
@@ -44,6 +45,8 @@ def check_readable(
     """
     branches = branches_of(asked, inputs)
     texts = texts_of(branches.values())
+    if not texts:
+        _check_unread(asked)
     chunk = _chunk(bundle.graph(TEXT_ENCODER))
     check_embeddings(bundle, inputs, chunk=chunk, alone=not texts)
     if asked.prompt_syntax == "plain" and asked.long_prompts == "truncate":
@@ -58,6 +61,20 @@ def check_readable(
     given = [b.shape[1] // chunk for b in branches.values() if isinstance(b, np.ndarray)]
     if counts:
         check_length(bundle, max([*counts.values(), *given]), chunk)
+
+
+def _check_unread(asked: Texts) -> None:
+    """Refuses what is said of reading prompts where there is none to read."""
+    said = {
+        "prompt_syntax": asked.prompt_syntax != "plain",
+        "long_prompts": asked.long_prompts != "truncate",
+        "clip_skip": asked.clip_skip != 0,
+    }
+    for name in (name for name, changes in said.items() if changes):
+        raise UsageError(
+            f"{name} {getattr(asked, name)!r} says how prompts are read, and embeddings are given "
+            f"in place of all of them; leave {name} out."
+        )
 
 
 def warn_unused(settings: Settings, inputs: Inputs) -> None:

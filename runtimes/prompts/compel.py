@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtimes.prompts.fragments import Fragment, check_weights, joined, refused
+from runtimes.prompts.fragments import Fragment, check_shares, check_weights, joined, refused
 
 PLUS, MINUS = 1.1, 0.9
 MAX_DEPTH = 50
@@ -158,10 +158,14 @@ class _Reader:
                 self.whole, f".{name}() has {len(weights)} weights for {len(targets)} prompts."
             )
         prompts = tuple(_flat(nodes) or (Fragment(""),) for nodes in targets)
+        shares = weights
+        if name == "blend" and not plain:
+            if sum(weights) == 0:
+                raise refused(self.whole, "the weights of .blend() add up to 0; give others.")
+            shares = tuple(weight / sum(weights) for weight in weights)
+        check_shares(self.whole, name, shares)
         if name != "blend":
             return Conjunction(prompts, weights)
-        if not plain and sum(weights) == 0:
-            raise refused(self.whole, "the weights of .blend() add up to 0; give others.")
         return Conjunction((Blend(prompts, weights, normalised=not plain),), (1.0,))
 
     def _number(self, name: str, text: str) -> float:

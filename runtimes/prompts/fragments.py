@@ -36,6 +36,19 @@ def check_weights(prompt: str, fragments: Iterable[Fragment]) -> None:
             )
 
 
+def check_shares(prompt: str, method: str, shares: Iterable[float]) -> None:
+    """Refuses weights of whole prompts that no embeddings stand.
+
+    Raises:
+        UsageError: names the weight.
+    """
+    for share in shares:
+        if not abs(share) <= MAX_WEIGHT:
+            raise refused(
+                prompt, f"a prompt of .{method}() has the weight {share:g}; at most {MAX_WEIGHT:g}."
+            )
+
+
 def joined(fragments: Iterable[Fragment], between: str) -> list[Fragment]:
     """Neighbours of one weight as one fragment, with a text between them."""
     found: list[Fragment] = []

@@ -39,8 +39,8 @@ def first_level(num_inference_steps: int, strength: float, calls_per_step: int) 
     return (num_inference_steps - made) * calls_per_step
 
 
-def check_entry(sampler: Sampler, levels: Sequence[Level], settings: Settings) -> None:
-    """Refuses a strength that the sampler can't begin at; runs its first step on one number.
+def check_entry(sampler: Sampler, levels: Sequence[Level], settings: Settings) -> int:
+    """The level that a strength says; the sampler's first step from there is run on one number.
 
     Raises:
         UsageError: says why.
@@ -50,6 +50,7 @@ def check_entry(sampler: Sampler, levels: Sequence[Level], settings: Settings) -
     # Some samplers refuse to begin in the middle, and say so when they are run, not before.
     x = np.zeros((1, 1, 1, 1), np.float32)
     next(sampler.sample(lambda x, level: x, x, levels, Generator(0), begin=begin))
+    return begin
 
 
 def begin_of(call: Call) -> int:

@@ -52,9 +52,10 @@ class Inpainting:
         given = _given(settings, inputs)
         check_pictures(bundle, settings, given.pictures)
         if not all(cells.any() for cells in to_cells(given.mask, _factor(bundle))):
+            less = ", or blur it less" if settings.mask_blur else ""
             raise UsageError(
                 f"mask_image leaves no latent cell ({_factor(bundle)} pixels square) to paint "
-                "anew; paint white, or more widely, what shall change."
+                f"anew; paint white, or more widely, what shall change{less}."
             )
 
     def start(self, call: Call) -> Start:

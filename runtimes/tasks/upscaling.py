@@ -14,13 +14,13 @@ from runtimes.bundle import Bundle, read_json
 from runtimes.checks import is_whole
 from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
-from runtimes.latents import check_latents
 from runtimes.noise import Generator
 from runtimes.picture_input import Read, read_pictures, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
-from runtimes.tasks.start_noise import noise_shape, start_noise
+from runtimes.tasks.from_picture import check_number, spread
+from runtimes.tasks.start_noise import check_noise, start_noise
 from runtimes.tasks.task import Call, Start
 
 Floats = NDArray[np.float32]
@@ -36,11 +36,7 @@ class Upscaling:
     def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
         """See `Task.check`: there are pictures, of a quarter of the size, and a schedule."""
         images = read_pictures(inputs.image)
-        if len(images) not in (1, len(settings.prompt)):
-            raise UsageError(
-                f"there are {len(images)} of image for {len(settings.prompt)} prompts; give one "
-                "for all, or one each."
-            )
+        check_number("image", len(images), len(settings.prompt), "prompts")
         factor = bundle.manifest.latents.vae_factor
         for image in images:
             size = upscaled_size(image, factor)
@@ -52,8 +48,7 @@ class Upscaling:
                     "and width out, and give images of one size."
                 )
         check_sizes(images, settings.height // factor, settings.width // factor)
-        if inputs.latents is not None:
-            check_latents(inputs.latents, noise_shape(bundle, settings))
+        check_noise(bundle, settings, inputs)
         low_res_schedule(bundle)
 
     def start(self, call: Call) -> Start:
@@ -72,7 +67,7 @@ class Upscaling:
         noise = start_noise(call)
         return Start(
             x=noise * np.float32(call.sampler.init_noise_sigma(call.levels)),
-            concat=np.repeat(noisy, settings.count // len(noisy), axis=0),
+            concat=spread(noisy, settings.count),
             feeds={"class_labels": np.array([settings.noise_level])},
         )
 

@@ -56,6 +56,7 @@ def test_rows_hold_both_ends() -> None:
     ("call", "message"),
     [
         (lambda: slerp(A, B[:1], 0.5), r"shapes \(4, 8, 8\) and \(1, 8, 8\) can't be mixed"),
+        (lambda: slerp(A, [1.0], 0.5), "NumPy arrays can be mixed, not list"),  # pyright: ignore
         (lambda: lerp(A, B, 1.5), "share must be a number from 0 to 1, not 1.5"),
         (lambda: between(A, B, 1), "frames is 1; from one picture to another there are at least"),
         (lambda: between(A, B, 2.5), "frames must be a whole number from 1"),  # pyright: ignore

@@ -49,6 +49,22 @@ def test_modes_come_as_rgb(mode: str) -> None:
     np.testing.assert_array_equal(np.asarray(found), np.asarray(given.convert("RGB")))
 
 
+@pytest.mark.parametrize("mode", ["P", "RGB", "L"])
+def test_advice_on_transparent_colours_helps(mode: str, tmp_path: Path) -> None:
+    Image.fromarray(RGB).convert(mode).save(
+        tmp_path / "x.png", transparency=(0, 0, 0) if mode == "RGB" else 0
+    )
+    given = open_picture(tmp_path / "x.png", "image")
+    with pytest.raises(UsageError, match=r'image\.convert\("RGBA"\)\.convert\("RGB"\), or paste'):
+        read_pictures(given)
+    assert len(read_pictures(given.convert("RGBA").convert("RGB"))) == 1
+
+
+def test_folders_are_no_pictures(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"image: .* can't be read: Is a directory\."):
+        open_picture(tmp_path, "image")
+
+
 def test_bytes_are_pictures_and_floats_stay() -> None:
     (image,) = read_pictures(RGB)
     np.testing.assert_array_equal(np.asarray(image), RGB)
@@ -126,7 +142,7 @@ def turned_transparent() -> Image.Image:
     [
         (Image.new("RGBA", (4, 4)), r"alpha channel \(mode RGBA\); convert it with image.convert"),
         (Image.new("LA", (4, 4)), r"alpha channel \(mode LA\)"),
-        (turned_transparent(), r"alpha channel \(mode L\)"),
+        (turned_transparent(), r"colour that is transparent \(mode L\); convert it with .*RGBA"),
         (Image.new("I;16", (4, 4)), "has 16 bits a channel, where 8 are taken: save it with 8"),
         (Image.new("I", (4, 4)), r"has mode I; taken are RGB, L, P: convert it with image.conv"),
         (Image.new("CMYK", (4, 4)), "has mode CMYK; taken are RGB, L, P"),

@@ -21,6 +21,7 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 PHOTO = Image.fromarray(np.arange(32 * 24 * 3, dtype=np.uint8).reshape(32, 24, 3))
 MASK = Image.new("L", PHOTO.size, 255)
+SPOT = Image.fromarray(np.pad(np.full((8, 8), 255, np.uint8), ((8, 16), (8, 8))))
 DEPTH = np.arange(6.0).reshape(2, 3)
 TASKS = ("text-to-image", "image-to-image", "inpainting")
 
@@ -77,7 +78,10 @@ def pipe(fake_bundle: Write) -> Pipeline:
         ({"image": PHOTO, "latents": np.zeros((1, 4, 4, 4))}, r"latents have shape \(1, 4, 4, 4\)"),
         ({"image": PHOTO.convert("RGBA")}, "image has an alpha channel"),
         ({"image": PHOTO, "height": 33}, "height 33 is not a multiple of 8"),
-        ({"image": PHOTO.resize((7, 9))}, "width must be from 8 to 8192 pixels, not 0"),
+        (
+            {"image": PHOTO.resize((7, 9))},
+            "image of 7×9 pixels is smaller than a latent cell of 8; give",
+        ),
         ({"image": np.zeros((33, 24, 3))}, "array of floats for 24×33, where 24×32 is made"),
         (
             {"image": [PHOTO] * 3, "prompt": ["a", "b"]},
@@ -95,6 +99,14 @@ def pipe(fake_bundle: Write) -> Pipeline:
         (
             {"image": PHOTO, "mask_image": MASK.point(lambda _: 100)},
             r"mask_image leaves no latent cell \(8 pixels square\) to paint anew",
+        ),
+        (
+            {"image": PHOTO, "mask_image": MASK, "padding_mask_crop": 3, "output_type": "latent"},
+            "output_type 'latent' can't be given with padding_mask_crop: the picture is put",
+        ),
+        (
+            {"image": PHOTO, "mask_image": SPOT, "mask_blur": 9},
+            "to paint anew; paint white, or more widely, what shall change, or blur it less",
         ),
         (
             {"image": [PHOTO] * 2, "mask_image": MASK, "padding_mask_crop": 3},

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from runtimes.bundle import read_json
 from runtimes.engine import ENGINES
@@ -23,6 +22,7 @@ from runtimes.pipeline import Pipeline
 from runtimes.prompts import PromptTruncated
 from runtimes.prompts.check import NegativePromptUnused
 from runtimes.result import Cancelled, Preview
+from runtimes.samplers import SAMPLERS
 from runtimes.tokenizer import ClipTokenizer
 from tests.runtimes import fakes
 from tests.runtimes.fakes import SCALING, SCHEDULER, FakeEngine, made
@@ -492,7 +492,6 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
             {"noise_level": 20},
             "noise_level 20 says how much noise upscaling adds .* text-to-image;",
         ),
-        ({"image": Image.new("RGB", (8, 8))}, "an image was given, but .* made for text-to-image;"),
         ({"vae_tile": 64}, "vae_tile must be a whole number of pixels from 128 to 8192, not 64;"),
         ({"vae_tile": 8200}, "from 128 to 8192, not 8200; leave it out for the automatic size."),
         ({"vae_tile": 256.5}, "from 128 to 8192, not 256.5;"),
@@ -505,7 +504,13 @@ def test_origin_names_bundle_and_device(fake_bundle: Write) -> None:
         ({"prompt": b"x"}, "prompt must be text or a list of texts, not bytes."),
         ({"negative_prompt": ["a", "b"]}, "there are 1 prompts, but 2 negative prompts."),
         ({"negative_prompt": 1}, "negative_prompt must be text or a list of texts, not int."),
-        ({"prompt": "\ud83d"}, "lone surrogate"),
+        ({"prompt": "a\ud83d"}, r"prompt has a lone surrogate, U\+D83D, at character 1, which"),
+        ({"negative_prompt": "\ud83d", "guidance_scale": 1}, "negative_prompt has a lone surr"),
+        ({"callback": 3}, "callback must be a function, not int."),
+        (
+            {"guidance_interval": (0.3, 0.45)},
+            r"guidance_interval \(0\.3, 0\.45\) holds none of the U-Net's 4 calls; widen it",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_work(
@@ -515,6 +520,19 @@ def test_wrong_arguments_are_refused_before_any_work(
     with pytest.raises(UsageError, match=message):
         pipe(**{"prompt": "x", **arguments})
     assert [len(engine.calls) for engine in FakeEngine.made] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("sampler", sorted({*SAMPLERS} - {"edm-euler"}))
+def test_every_sampler_draws_and_its_settings_draw_it_again(
+    fake_bundle: Write, tmp_path: Path, sampler: str
+) -> None:
+    with Pipeline.open(fake_bundle()) as pipe:
+        first = pipe("x", seed=1).save(tmp_path / "x.png")[0]
+        result = pipe("x", seed=1, sampler=sampler, num_inference_steps=4)
+        assert np.isfinite(result.latents).all()
+        np.testing.assert_array_equal(pipe.run(result.settings).latents, result.latents)
+        changed = pipe.repeat(first, sampler=sampler, num_inference_steps=4)
+    assert changed.settings.sampler == sampler
 
 
 def test_fixed_sizes_are_the_default_and_no_others_are_taken(fake_bundle: Write) -> None:
@@ -673,7 +691,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tasks": ("upscaling",)}, "can't make pictures; it is made for upscaling."),
+        ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no text_encoder"),
         ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),

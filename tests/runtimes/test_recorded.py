@@ -207,6 +207,54 @@ def test_one_new_prompt_may_take_the_place_of_many(fake_bundle: Write, tmp_path:
             pipe.repeat(paths[1], prompt="green")
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--perp-neg --negative-weight 0.5 --negative-prompt blue",
+        "--sampler euler --sampler-option steps_offset=3",
+        "--variation-seed 7 --variation-strength 0.4",
+        "--prompt-syntax a1111 --long-prompts truncate --guidance-interval 0.2,0.9",
+    ],
+)
+def test_options_without_a_flag_now_are_those_of_the_record(
+    bundle: Path, tmp_path: Path, capsys: Capture, flags: str
+) -> None:
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    assert generate(bundle, first, "a red circle", "--seed", "1", *flags.split()) == 0
+    assert generate(bundle, again, "--from", str(first)) == 0
+    assert again.read_bytes() == first.read_bytes()
+    assert capsys.readouterr().err == ""
+
+
+def test_one_of_several_options_that_go_together_is_changed(bundle: Path, tmp_path: Path) -> None:
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    flags = "--perp-neg --negative-prompt blue --variation-seed 7 --variation-strength 0.4"
+    assert generate(bundle, first, "red", "--seed", "1", *flags.split()) == 0
+    changes = "--negative-weight 0.5 --variation-seed 8"
+    assert generate(bundle, again, "--from", str(first), *changes.split()) == 0
+    found = read_recorded(again).settings
+    assert (found.perp_neg, found.negative_weight) == (True, 0.5)
+    assert (found.variation_seed, found.variation_strength) == (8, 0.4)
+    assert generate(bundle, again, "--from", str(first), "--no-perp-neg") == 0
+    assert not read_recorded(again).settings.perp_neg
+
+
+def test_what_follows_from_a_change_is_not_told(bundle: Path, tmp_path: Path) -> None:
+    with Pipeline.open(bundle) as pipe:
+        path = pipe("x", seed=1, variation_strength=0.4).save(tmp_path / "x.png")[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert pipe.repeat(path, variation_strength=0).settings.variation_seed is None
+
+
+def test_unknown_changes_are_refused(bundle: Path, picture: Path) -> None:
+    with (
+        Pipeline.open(bundle) as pipe,
+        pytest.raises(UsageError, match=r"unknown setting 'sead'; .* Did you mean 'seed'"),
+    ):
+        pipe.repeat(picture, sead=1)
+
+
 class More(Settings, frozen=True, kw_only=True):
     """Settings with an option that goes with another."""
 
@@ -306,7 +354,9 @@ def test_what_was_given_is_asked_for_and_compared(bundle: Path, tmp_path: Path) 
         settings = read_recorded(path).settings
         with pytest.raises(UsageError, match=r"made for values of SHA-256 .* as latents, and none"):
             pipe.run(settings)
-        with pytest.warns(NotTheSame, match="input_sha256 is .*'latents': "):
+        with pytest.warns(
+            NotTheSame, match="latents is one of SHA-256 .*; .* was made with one of SHA-256 "
+        ):
             pipe.repeat(path, inputs=Inputs(latents=latents + 1))
 
 

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from runtimes.errors import UsageError
 from runtimes.pipeline import Pipeline
 from runtimes.prompts.check import NegativePromptUnused
-from runtimes.result import picture_paths
+from runtimes.result import check_writable, picture_paths
 
 Write = Callable[..., Path]
 
@@ -177,6 +177,14 @@ def test_bad_places_are_refused(tmp_path: Path, path: str, message: str) -> None
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError, match=message):
         picture_paths(tmp_path / path, 1)
+
+
+def test_folders_that_take_no_file_are_refused(tmp_path: Path) -> None:
+    check_writable(tmp_path / "x.png")
+    assert list(tmp_path.iterdir()) == []
+    # A folder without rights would stop others, but not the superuser.
+    with pytest.raises(UsageError, match=r"x\.png can't be written: no file can be made in .*: No"):
+        check_writable(tmp_path / "none" / "x.png")
 
 
 def test_places_of_several_are_checked_one_by_one(tmp_path: Path) -> None:

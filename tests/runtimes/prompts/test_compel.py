@@ -109,6 +109,13 @@ def test_nothing_is_read_twice_at_each_depth(prompt: str) -> None:
         ('("a", "b").and(1, no_normalize)', "the weight 'no_normalize' of .and() is not a"),
         ('("a", "b").blend(1)', ".blend() has 1 weights for 2 prompts."),
         ('("a", "b").blend(1, -1)', "the weights of .blend() add up to 0; give others."),
+        (
+            '("a", "b").blend(1, -0.9999)',
+            "a prompt of .blend() has the weight 10000; at most 1000.",
+        ),
+        ('("a", "b").blend(1, 2e3, no_normalize)', "the weight '2e3' of .blend() is not a number."),
+        ('("a", "b").blend(1, 2000, no_normalize)', "a prompt of .blend() has the weight 2000;"),
+        ('("a", "b").and(1, 2000)', "a prompt of .and() has the weight 2000; at most 1000."),
         ('("a", "b").and() c', "nothing may follow .and(…), but 'c' does."),
         ("(" * 60 + "a" + ")" * 60, "its brackets nest deeper than 50."),
         ("(a)99999", "'a' has the weight 99999; at most 1000."),

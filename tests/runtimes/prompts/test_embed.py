@@ -195,6 +195,14 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
         {"prompt_embeds": PromptEmbeddings(EMBEDS, EMBEDS), "negative_prompt_embeds": EMBEDS},
         "prompt_embeds come with negative ones, and negative_prompt_embeds are given too",
     ),
+    (
+        {"prompt_embeds": PromptEmbeddings(EMBEDS, EMBEDS), "prompt_syntax": "a1111"},
+        "prompt_syntax 'a1111' says how prompts are read, and embeddings are given in place of all",
+    ),
+    (
+        {"prompt_embeds": EMBEDS, "guidance_scale": 1, "long_prompts": "chunks"},
+        "long_prompts 'chunks' says how prompts are read, and embeddings are given in place of all",
+    ),
     ({"prompt_embeds": EMBEDS * np.nan}, "prompt_embeds hold NaN or infinite values."),
     ({"prompt_embeds": EMBEDS.astype(np.float64) * 1e300}, "prompt_embeds hold NaN or infinite"),
     ({"prompt_embeds": EMBEDS[0]}, "must have the shape [prompts, tokens, width], not [77, 4]."),

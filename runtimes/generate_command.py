@@ -1,4 +1,4 @@
-"""The verbs `generate` and `inspect`. What they need beyond typer is imported on use."""
+"""The verb `generate`. What it needs beyond typer is imported on use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +19,13 @@ from runtimes.schedule import SPACINGS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from rich.console import Console
 
-    from runtimes.inspection import InspectedComponent, Inspection
-    from runtimes.manifest import Port, Provenance
+    from runtimes.bundle import Bundle
+    from runtimes.inputs import Inputs
+    from runtimes.metadata import Origin
+    from runtimes.parts import Memory
+    from runtimes.recorded import Recorded
     from runtimes.result import Preview, Result
-
-_PORTS_SHOWN = 4
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
 def generate(
@@ -73,7 +72,9 @@ def generate(
     threads: Annotated[
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")
     ] = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on stdout.")
+    ] = False,
     image: Annotated[
         list[Path] | None,
         typer.Option(help="A picture to change; again for more, each with the prompt."),
@@ -134,9 +135,11 @@ def generate(
         ),
     ] = None,
     perp_neg: Annotated[
-        bool,
-        typer.Option("--perp-neg", help="Lead away from what is no part of the prompt alone."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--perp-neg/--no-perp-neg", help="Lead away from what is no part of the prompt alone."
+        ),
+    ] = None,
     negative_weight: Annotated[
         float | None, typer.Option(help="How far --perp-neg leads away; 1 if absent.")
     ] = None,
@@ -190,19 +193,15 @@ def generate(
     from runtimes.bundle import open_bundle
     from runtimes.inputs import Inputs
     from runtimes.parts import check_memory
-    from runtimes.pipeline import Pipeline
     from runtimes.prompts.given import with_embeddings
     from runtimes.recorded import read_recorded
-    from runtimes.result import picture_paths
-    from runtimes.settle import settle
 
+    if from_picture is None and prompt is None and prompt_embeds is None:
+        raise UsageError(
+            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
+            "again."
+        )
     kept = check_memory(memory)
-    given = Inputs(
-        image=_pictures("image", image),
-        mask_image=_pictures("mask_image", mask),
-        depth_map=_pictures("depth_map", depth),
-    )
-    inputs = with_embeddings(given, prompt_embeds)
     asked = _given(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -231,33 +230,76 @@ def generate(
         spacing=spacing,
         sigmas=number_list("--sigmas", sigmas),
         timesteps=number_list("--timesteps", timesteps),
-        sampler_options=named_values("--sampler-option", sampler_option or ()),
+        # None where none is given: an empty one would take the place of what --from recorded.
+        sampler_options=named_values("--sampler-option", sampler_option or ()) or None,
     )
-    if from_picture is None and prompt is None and prompt_embeds is None:
-        raise UsageError(
-            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
-            "again."
-        )
+    given = Inputs(
+        image=_pictures("image", image),
+        mask_image=_pictures("mask_image", mask),
+        depth_map=_pictures("depth_map", depth),
+    )
+    inputs = with_embeddings(given, prompt_embeds)
     recorded = None if from_picture is None else read_recorded(from_picture)
-    opened = open_bundle(bundle)
+    engine = Engine(device, threads, kept)
+    result = _made(open_bundle(bundle), inputs, asked, recorded, engine, output)
+    paths = result.save(output)
+    print(_as_json(result, paths) if as_json else _as_line(result, paths))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how a bundle is to run, as the flags say; None where they don't.
+
+    Attributes:
+        device: as `Pipeline.open` takes it.
+        threads: likewise.
+        memory: likewise.
+    """
+
+    device: str | None
+    threads: int | None
+    memory: Memory
+
+    def as_recorded(self, origin: Origin) -> Engine:
+        """With what a picture was made with where the flags don't say."""
+        return replace(
+            self,
+            device=origin.device if self.device is None else self.device,
+            threads=origin.threads if self.threads is None else self.threads,
+        )
+
+
+def _made(
+    bundle: Bundle,
+    inputs: Inputs,
+    asked: dict[str, Any],
+    recorded: Recorded | None,
+    engine: Engine,
+    output: Path,
+) -> Result:
+    """The pictures that are asked for, or those of a record with what is asked in their place."""
+    from runtimes.pipeline import Pipeline
+    from runtimes.result import check_writable, picture_paths
+    from runtimes.settle import settle
+
     if recorded is None:
-        settings, which = settle(opened, inputs=inputs, **asked), None
+        settings, which = settle(bundle, inputs=inputs, **asked), None
     else:
-        settings, which = recorded.settle(opened, inputs, asked), recorded.index_in(asked)
-        device = recorded.origin.device if device is None else device
-        threads = recorded.origin.threads if threads is None else threads
+        settings, which = recorded.settle(bundle, inputs, asked), recorded.index_in(asked)
+        engine = engine.as_recorded(recorded.origin)
     picture_paths(output, settings.count if which is None else 1)
+    check_writable(output)
     # What was asked is known to be right: now the slow part.
     with (
         _progress() as tell,
-        Pipeline.open(opened, device=device or "cpu", threads=threads, memory=kept) as pipe,
+        Pipeline.open(
+            bundle, device=engine.device or "cpu", threads=engine.threads, memory=engine.memory
+        ) as pipe,
     ):
         if recorded is not None:
             _warn_not_the_same(recorded.differences(settings, pipe.origin, asked))
         result = pipe.run(settings, inputs, callback=tell)
-    result = result if which is None else result.picture(which)
-    paths = result.save(output)
-    print(_as_json(result, paths) if as_json else _as_line(result, paths))
+    return result if which is None else result.picture(which)
 
 
 def _pictures(name: str, paths: list[Path] | None) -> list[Image] | None:
@@ -330,97 +372,3 @@ def _as_json(result: Result, paths: list[Path]) -> str:
         "peak_rss_bytes": result.peak_rss_bytes,
     }
     return json.dumps(record, sort_keys=True)
-
-
-def inspect(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Any bundle.")],
-    as_json: Json = False,
-) -> None:
-    """Tell what a bundle is, and check that its files are as its manifest says."""
-    from runtimes.inspection import inspect as run
-
-    found = run(bundle)
-    if as_json:
-        import msgspec
-
-        print(json.dumps(msgspec.to_builtins(found)))
-    else:
-        from rich.console import Console
-
-        _show(found, Console(highlight=False))
-
-
-def _show(found: Inspection, console: Console) -> None:
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(found).items():
-        facts.add_row(name, value)
-    console.print(facts)
-    parts = Table("component", "stored", "weights", "size", "inputs and outputs")
-    for name, component in found.components.items():
-        for key, graph in component.graphs.items():
-            lines = [*_lines("→", graph.inputs), *_lines("←", graph.outputs)]
-            title = name if key == "model" else f"{name} ({key})"
-            parts.add_row(
-                title,
-                graph.precision,
-                _weights(component),
-                _mb(component.size_bytes),
-                "\n".join(lines),
-            )
-    console.print(parts)
-
-
-def _facts(found: Inspection) -> dict[str, str]:
-    latents, defaults, provenance = found.latents, found.defaults, found.provenance
-    return {
-        "bundle": found.path,
-        "family": f"{found.family}, schema {found.schema}",
-        "tasks": ", ".join(found.tasks) or "none",
-        "target": found.target or "none: portable, to be compiled",
-        "engine": ", ".join(found.engines) or "none",
-        "predicts": found.prediction_type,
-        "latents": f"{latents.channels} channels, {latents.vae_factor} pixels a cell, "
-        f"scaled by {latents.scaling_factor:g}",
-        "defaults": f"{defaults.width}×{defaults.height}, {defaults.num_inference_steps} steps of "
-        f"{defaults.sampler}, guidance {defaults.guidance_scale:g}",
-        "files": f"{found.files}, {_mb(found.size_bytes)}, {_checked(found)}",
-        "source": _origin(provenance),
-        "made with": ", ".join(f"{tool} {number}" for tool, number in provenance.tools.items()),
-        "options": "; ".join(
-            f"{verb} {', '.join(f'{key}={value}' for key, value in options.items())}"
-            for verb, options in provenance.options.items()
-        ),
-    }
-
-
-def _origin(provenance: Provenance) -> str:
-    kind = f"{provenance.source_kind}, " if provenance.source_kind else ""
-    model = f"{provenance.hub_id} at {provenance.revision}, " if provenance.hub_id else ""
-    return f"{kind}{model}SHA-256 {provenance.source_sha256}"
-
-
-def _checked(found: Inspection) -> str:
-    if found.inferred:
-        return "compared with nothing: there is no manifest, all this was inferred"
-    return "as the manifest says"
-
-
-def _lines(arrow: str, ports: Sequence[Port]) -> list[str]:
-    shown = [
-        f"{arrow} {port.name} {port.dtype} \\[{', '.join(map(str, port.shape))}]"
-        for port in ports[:_PORTS_SHOWN]
-    ]
-    more = len(ports) - len(shown)
-    return [*shown, f"{arrow} and {more} more"] if more else shown
-
-
-def _weights(component: InspectedComponent) -> str:
-    if component.weights is None or component.parameters is None:
-        return "?"
-    return f"{component.weights} tensors\n{component.parameters:,} parameters"
-
-
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,160 @@
+"""From a checked call to its pictures: prompts, the task's start, the sampler's loop, the VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtimes.component import Component, NotFiniteError
+from runtimes.denoiser import Denoiser
+from runtimes.engine import Array
+from runtimes.errors import EngineError
+from runtimes.guidance import Branches, Condition, Predict, guided_network
+from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding, guides_itself
+from runtimes.pictures import to_pillow
+from runtimes.prompts import Embeddings, Prompted, embed
+from runtimes.result import Cancelled, Preview
+from runtimes.samplers import Latents, Run, Step
+from runtimes.tasks import Call, Start, load_task
+from runtimes.timings import Stopwatch
+from runtimes.vae import decode, tile_of
+
+Floats = NDArray[np.float32]
+Callback = Callable[[Preview], bool | None]
+"""Called after each step; returning False cancels."""
+
+
+def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]:
+    """What the task started with, and the latents of the pictures: [n, channels, h, w].
+
+    Args:
+        call: checked.
+        callback: called after each step.
+
+    Raises:
+        EngineError: a component failed or gave NaN, with the step where there is one; or the
+            pipeline was closed.
+        Cancelled: the callback returned False.
+    """
+    prompted = embed(call.parts, call.settings, call.inputs, call.watch)
+    start = load_task(call.settings.task).start(call)
+    with call.parts.use("unet", call.watch) as unet:
+        denoiser = _denoiser(call, unet, start, prompted)
+        with call.watch.lap("loop"):
+            return start, _loop(call, denoiser, start, callback)
+
+
+def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
+    """Latents as pictures with values in [0, 1]: [n, H, W, 3].
+
+    Args:
+        call: whose VAE decoder and tiles are used.
+        latents: [n, channels, h, w].
+        watch: takes the time: the call's, or that of a preview.
+
+    Raises:
+        EngineError: the decoder failed or gave NaN.
+    """
+    tile = tile_of(call.bundle, "vae_decoder", call.settings)
+    with call.parts.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
+        return decode(decoder, latents, call.bundle.manifest.latents, tile)
+
+
+def _loop(call: Call, denoiser: Denoiser, start: Start, callback: Callback | None) -> Floats:
+    x, begin = start.x, start.begin
+    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=begin)
+    sent: Floats | None = None
+    total = len(call.levels) - 1 - begin
+    for done in range(total):
+        call.parts.check_open()
+        step = _next_step(run, sent, done, total)
+        x = step.x
+        sent = start.hold(x, step.index) if start.hold is not None else None
+        x = x if sent is None else sent
+        if callback is not None:
+            with call.watch.lap("callback"):
+                _call_back(call, callback, step, x, done, total)
+    return x
+
+
+def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:
+    """The next step; a component's bad values are told with the step that they came at."""
+    try:
+        return next(run) if sent is None else run.send(sent)
+    except NotFiniteError as e:
+        raise EngineError(
+            f"{e} at step {done + 1} of {total}. Where the bundle or the device computes in fp16, "
+            "take one that computes in fp32."
+        ) from e
+
+
+def _call_back(
+    call: Call, callback: Callback, step: Step, x: Floats, done: int, total: int
+) -> None:
+    preview = Preview(
+        index=done,
+        total=total,
+        timestep=step.level.timestep,
+        latents=x,
+        denoised=step.denoised,
+        # What a preview costs is the callback's time.
+        decode=lambda latents: to_pillow(decoded(call, latents, Stopwatch())),
+    )
+    if callback(preview) is False:
+        raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
+
+
+def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> Denoiser:
+    feeds = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
+    guided = guided_network(
+        _predict(call, unet),
+        _branches(prompted, start, feeds),
+        call.settings,
+        calls=len(call.levels) - 1 - start.begin,
+        halves="apart" if unet.batch == 1 else "together",
+    )
+    return Denoiser(guided, call.prediction_type)
+
+
+def _predict(call: Call, unet: Component) -> Predict:
+    def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
+        concat = condition.concat
+        sample = x if concat is None else np.concatenate([x, concat], axis=1)
+        with call.watch.lap("unet"):
+            output = unet(
+                sample=sample,
+                timestep=np.array([timestep]),
+                encoder_hidden_states=condition.context,
+                **condition.feeds,
+            )
+        # Variances, which some networks learn beside it, follow the prediction.
+        return output[:, : x.shape[1]]
+
+    return predict
+
+
+def _branches(prompted: Prompted, start: Start, feeds: Mapping[str, Array]) -> Branches:
+    """What the U-Net sees of each branch: its texts, and what is the same for all."""
+
+    def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
+        own: Mapping[str, Array] = {}
+        if start.of_text is not None and pooled is not None:
+            own = start.of_text(pooled)
+        return Condition(context, start.concat, {**feeds, **own})
+
+    uncond, empty = prompted.uncond, prompted.empty
+    return Branches(
+        cond=condition(prompted.cond, prompted.pooled_cond),
+        uncond=None if uncond is None else condition(uncond, prompted.pooled_uncond),
+        empty=None if empty is None else condition(empty, prompted.pooled_empty),
+    )
+
+
+def _told_scale(call: Call, unet: Component, count: int) -> dict[str, Floats]:
+    """The guidance scale as a U-Net takes it that guides itself; nothing for others."""
+    width = embedded_width(unet.engine.graph)
+    if width is None or not guides_itself(call.bundle):
+        return {}
+    return {ROLE: np.tile(guidance_embedding(call.settings.guidance_scale, width), (count, 1))}
