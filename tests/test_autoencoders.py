@@ -127,6 +127,7 @@ def test_tiny_encoder_gives_latents(tiny_taesd: Path, taesd_bundle: Path) -> Non
     assert np.abs(expected).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_picture_of_a_vq_autoencoder_equals_diffusers(tiny_sd15_vq: Path, vq_bundle: Path) -> None:
     vae = Dequantised.from_pretrained(tiny_sd15_vq / "vae")
     expected, trajectory = reference(tiny_sd15_vq, vae)

@@ -280,6 +280,7 @@ def test_crop_to_mask(opened: Open, references: Make, model: str, blur: int) -> 
     )
 
 
+@pytest.mark.slow
 def test_depth_to_image(opened: Open, references: Make) -> None:
     depth = np.random.default_rng(0).random((50, 41)).astype(np.float32)
     reached = compare(

@@ -21,7 +21,7 @@ import latedge
 from benchmarks.shapes.generator import draw, scene
 from exporter.compile import compile
 from runtimes.bundle import open_bundle
-from runtimes.errors import BundleError, UsageError
+from runtimes.errors import BundleError, LatedgeError
 from runtimes.inputs import Inputs
 from runtimes.pipeline import Pipeline
 from runtimes.settle import settle
@@ -143,13 +143,12 @@ def test_settings_tell_the_noise_level(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image": None}, "upscaling needs an image: give the small picture."),
+        ({"image": None}, r"can't do text-to-image; it is made for upscaling \(takes image\)"),
         ({"image": []}, "image holds no picture; give one."),
-        ({"image": "x.png"}, "image must be a Pillow image, not str."),
-        ({"image": small(0).convert("RGBA")}, "image has mode RGBA; taken are RGB and L"),
-        ({"image": small(0).convert("I;16")}, "image has mode I;16; taken are RGB and L"),
+        ({"image": "x.png"}, "image must be a Pillow image or a NumPy array, or several, not str."),
+        ({"image": small(0).convert("RGBA")}, r"image has an alpha channel \(mode RGBA\)"),
+        ({"image": small(0).convert("I;16")}, "image has 16 bits a channel, where 8 are taken"),
         ({"image": small(0, 3, 9)}, "an image of 3×9 pixels is too small; each side must be 4"),
-        ({"image": [small(0)] * 3}, "there are 3 of image for 1 prompts; give one for all"),
         ({"height": 32}, "an image of 20×16 pixels becomes one of 80×64, not 80×32; leave"),
         ({"noise_level": 351}, "noise_level must be a whole number from 0 to 350, not 351."),
         ({"noise_level": -1}, "noise_level must be a whole number from 0 to 350, not -1."),
@@ -160,7 +159,7 @@ def test_settings_tell_the_noise_level(bundle: Path) -> None:
 def test_wrong_inputs_are_refused(bundle: Path, options: dict[str, Any], message: str) -> None:
     given: dict[str, Any] = {"image": small(0), **options}
     inputs = Inputs(image=given.pop("image"))
-    with pytest.raises(UsageError, match=message) as caught:
+    with pytest.raises(LatedgeError, match=message) as caught:
         settle(open_bundle(bundle), "x", inputs=inputs, **given)
     assert "\n" not in str(caught.value)
 

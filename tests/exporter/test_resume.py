@@ -175,7 +175,7 @@ def _other_weights(source: Path, _out: Path) -> dict[str, object]:
 
 def _other_scheduler(source: Path, _out: Path) -> dict[str, object]:
     path = source / "scheduler" / "scheduler_config.json"
-    path.write_text(path.read_text().replace("{", '{"note": 1, ', 1))
+    path.write_text(path.read_text().replace("{", '{"_note": 1, ', 1))
     return {}
 
 
