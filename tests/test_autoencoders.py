@@ -137,6 +137,7 @@ def test_picture_of_a_vq_autoencoder_equals_diffusers(tiny_sd15_vq: Path, vq_bun
     assert psnr_db(expected, found) >= 90
 
 
+@pytest.mark.slow
 def test_vq_decoder_takes_the_nearest_vectors(tiny_sd15_vq: Path, vq_bundle: Path) -> None:
     codebook = VQModel.from_pretrained(tiny_sd15_vq / "vae").quantize.embedding.weight
     vectors = codebook.detach().numpy()[:35].T.reshape(1, 4, 5, 7).copy()
