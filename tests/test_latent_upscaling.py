@@ -29,6 +29,9 @@ from runtimes.samplers.choice import ScheduleChoice
 from runtimes.settle import settle
 from tests.test_end_to_end import psnr_db
 
+# Exporting even a tiny K-U-Net takes half a minute.
+pytestmark = pytest.mark.slow
+
 Once = Callable[[str, Callable[[Path], object]], Path]
 Floats = NDArray[np.float32]
 
