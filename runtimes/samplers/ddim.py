@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from runtimes.samplers.options import Options
 from runtimes.samplers.ranges import Offset, Positive, Share
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Step, replaced
@@ -22,7 +20,7 @@ from runtimes.samplers.strided import (
     strided_levels,
     strided_timesteps,
 )
-from runtimes.samplers.thresholding import Thresholding
+from runtimes.samplers.thresholding import bounded
 from runtimes.schedule import Level, NoiseSchedule, Spacing
 
 
@@ -109,11 +107,7 @@ class DDIM:
         """Equation 12, with the noise estimate from before clipping, as the reference has it."""
         eps = (x - level.alpha * denoised) / level.sigma
         fresh = self.eta * _ancestral_sigma(level, target)
-        if self.thresholding:
-            bounds = Thresholding(self.dynamic_thresholding_ratio, self.sample_max_value)
-            denoised = bounds(denoised)
-        elif self.clip_sample:
-            denoised = np.clip(denoised, -self.clip_sample_range, self.clip_sample_range)
+        denoised = bounded(denoised, self)
         x = target.alpha * denoised + math.sqrt(target.sigma**2 - fresh**2) * eps
         return x + fresh * noise.randn(x.shape) if fresh > 0 else x
 

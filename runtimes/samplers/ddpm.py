@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from runtimes.denoiser import Latents
 from runtimes.samplers.options import Options
 from runtimes.samplers.ranges import Offset, Positive, Share
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
 from runtimes.samplers.strided import strided_timesteps
-from runtimes.samplers.thresholding import Thresholding
+from runtimes.samplers.thresholding import bounded
 from runtimes.schedule import Level, NoiseSchedule, Spacing
 from runtimes.schedules.given import given_timesteps
 
@@ -97,16 +95,9 @@ class DDPM:
         for index in range(begin, len(levels) - 1):
             level = levels[index]
             denoised = denoiser(x, level)
-            x = self._step(x, self._bounded(denoised), level, levels[index + 1], noise)
+            x = self._step(x, bounded(denoised, self), level, levels[index + 1], noise)
             x = replaced(x, (yield Step(index, len(levels) - 1, level, x, denoised)))
         return x
-
-    def _bounded(self, denoised: Latents) -> Latents:
-        if self.thresholding:
-            return Thresholding(self.dynamic_thresholding_ratio, self.sample_max_value)(denoised)
-        if self.clip_sample:
-            return np.clip(denoised, -self.clip_sample_range, self.clip_sample_range)
-        return denoised
 
     def _step(
         self, x: Latents, denoised: Latents, level: Level, target: Level, noise: Noise

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import msgspec
-import numpy as np
 
 from runtimes.denoiser import Latents
 from runtimes.samplers.distilled import distilled_timesteps
 from runtimes.samplers.options import Options
 from runtimes.samplers.ranges import Positive, Share
 from runtimes.samplers.sampler import Denoise, Noise, Run, Step, replaced
-from runtimes.samplers.thresholding import Thresholding
+from runtimes.samplers.thresholding import bounded
 from runtimes.schedule import Level, NoiseSchedule
 
 SIGMA_DATA = 0.5  # the paper's, in the boundary condition
@@ -100,18 +99,11 @@ class LCM:
         for index in range(begin, total):
             level, target = levels[index], levels[index + 1]
             denoised = denoiser(x, level)
-            x = self._consistent(x, self._bounded(denoised), level)
+            x = self._consistent(x, bounded(denoised, self), level)
             if index + 1 < total:
                 x = target.alpha * x + target.sigma * noise.randn(x.shape)
             x = replaced(x, (yield Step(index, total, level, x, denoised)))
         return x
-
-    def _bounded(self, denoised: Latents) -> Latents:
-        if self.thresholding:
-            return Thresholding(self.dynamic_thresholding_ratio, self.sample_max_value)(denoised)
-        if self.clip_sample:
-            return np.clip(denoised, -self.clip_sample_range, self.clip_sample_range)
-        return denoised
 
     def _consistent(self, x: Latents, denoised: Latents, level: Level) -> Latents:
         """Equation 9: what leaves x as it is at timestep 0."""

@@ -7,6 +7,7 @@ same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -52,3 +53,27 @@ def _quantile(rows: Latents, share: float) -> Latents:
     low = int(rank)
     high = min(low + 1, rows.shape[1] - 1)
     return rows[:, low] + (rows[:, high] - rows[:, low]) * (rank - rows.dtype.type(low))
+
+
+class Bounds(Protocol):
+    """What a sampler says of the bounds of denoised estimates, by diffusers' names."""
+
+    @property
+    def thresholding(self) -> bool: ...  # noqa: D102
+    @property
+    def dynamic_thresholding_ratio(self) -> float: ...  # noqa: D102
+    @property
+    def sample_max_value(self) -> float: ...  # noqa: D102
+    @property
+    def clip_sample(self) -> bool: ...  # noqa: D102
+    @property
+    def clip_sample_range(self) -> float: ...  # noqa: D102
+
+
+def bounded(denoised: Latents, bounds: Bounds) -> Latents:
+    """A denoised estimate, thresholded or clipped if a sampler asks for it; thresholding first."""
+    if bounds.thresholding:
+        return Thresholding(bounds.dynamic_thresholding_ratio, bounds.sample_max_value)(denoised)
+    if bounds.clip_sample:
+        return np.clip(denoised, -bounds.clip_sample_range, bounds.clip_sample_range)
+    return denoised
