@@ -28,7 +28,7 @@ from runtimes.errors import UsageError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CONFIG = "config.json"
-_FOLDERS = ("text_encoder", "unet", "vae")
+_FOLDERS = ("text_encoder", "unet", "vae", "vqvae")
 _TIMEOUT_SECONDS = 30
 _WORTH_TELLING_BYTES = 1_000_000
 

@@ -11,6 +11,7 @@ import msgspec
 from exporter.components.base import Config, class_name
 from exporter.errors import SourceError
 from exporter.families import family_of
+from exporter.families.table import networks_of
 from exporter.original.identify import CHECKPOINT, identify
 from exporter.source import Source, SourceOptions, refuse_pickle
 from exporter.sources.checkpoint import Checkpoint, Inferred, open_checkpoint
@@ -145,14 +146,12 @@ def _inspect_folder(path: Path) -> SourceInspection:
     if not opened.has("unet"):
         raise opened.lacks("unet")
     family = family_of(opened)
-    linear = bool(opened.config("unet").get("use_linear_projection", False))
     scheduler = opened.scheduler_config()
     said = "prediction_type" in scheduler
     return _inspected(
         opened,
         title=f"a Diffusers folder of {family.unsaid.title}",
-        reason=f"model_index.json says {opened.pipeline_class}; unet/config.json says "
-        f"use_linear_projection={str(linear).lower()}",
+        reason=f"model_index.json says {opened.pipeline_class}{_projection(opened)}",
         prediction=(
             (family.predicts, "the pipeline")
             if family.predicts is not None
@@ -168,6 +167,15 @@ def _inspect_folder(path: Path) -> SourceInspection:
         },
         metadata={},
     )
+
+
+def _projection(source: Source) -> str:
+    """What tells the U-Nets of Stable Diffusion 1.x and 2.x apart; nothing of other classes."""
+    unet = source.config("unet")
+    if class_name(unet) != "UNet2DConditionModel":
+        return ""
+    linear = bool(unet.get("use_linear_projection", False))
+    return f"; unet/config.json says use_linear_projection={str(linear).lower()}"
 
 
 def _inspected(
@@ -192,7 +200,7 @@ def _inspected(
         prediction_type=prediction[0],
         prediction_known_from=prediction[1],
         networks=networks,
-        missing=tuple(name for name in NETWORKS if name not in networks),
+        missing=tuple(name for name in networks_of(family.components) if name not in networks),
         unused_weights=len(source.parts.unused) if isinstance(source, Checkpoint) else 0,
         metadata=metadata,
     )

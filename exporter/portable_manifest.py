@@ -8,9 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from exporter.components.autoencoders import vae_factor
-from exporter.components.base import class_name
+from exporter.components.base import Config, class_name
 from exporter.components.vae import VaeDecoder
 from exporter.families import Recognised
+from exporter.families.table import Family
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
 from exporter.prepare import Prepared
 from exporter.source import Source
@@ -76,8 +77,9 @@ def portable_manifest(
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
         latents=Latents(
             channels=int(vae.get("latent_channels", 4)),
-            scaling_factor=float(vae.get("scaling_factor", 0.18215)),
+            scaling_factor=_scaling_factor(family, vae),
             vae_factor=factor,
+            multiple=_multiple(prepared),
         ),
         defaults=Defaults(
             height=size,
@@ -101,7 +103,24 @@ def portable_manifest(
     )
 
 
-_WITHOUT_VAE_ENCODER = ("text-to-image", "upscaling", "latent-upscaling")
+def _scaling_factor(family: Family, vae: Config) -> float:
+    own = family.scaling_factor
+    return float(vae.get("scaling_factor", 0.18215)) if own is None else own
+
+
+def _multiple(prepared: Mapping[str, Prepared]) -> int:
+    """What the U-Net's sides must be multiples of, in latent cells."""
+    unet = prepared.get("unet")
+    return 1 if unet is None else max(unet.component.multiples(unet.config).values(), default=1)
+
+
+_WITHOUT_VAE_ENCODER = (
+    "text-to-image",
+    "unconditional",
+    "upscaling",
+    "latent-upscaling",
+    "super-resolution",
+)
 """Tasks that encode no picture, or need not."""
 
 
@@ -147,7 +166,7 @@ def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
         precision=precision,
     )
     recipe = Recipe(
-        component=name,
+        component=component.wrapper,
         class_name=class_name(config),
         config=f"{name}/config.json",
         weights=f"{name}/{WEIGHTS_NAME}",

@@ -52,7 +52,10 @@ def prepare(
         if name in wanted
     }
     # Only now the weights: those of a model on the Hub are downloaded when they are asked for.
-    return {name: _match(source, name, config) for name, config in configs.items()}, recognised
+    matched = {
+        name: _match(source, _wrapper(recognised, name), config) for name, config in configs.items()
+    }
+    return matched, recognised
 
 
 def _check_agreement(source: Source, recognised: Recognised) -> None:
@@ -75,7 +78,7 @@ def _check_agreement(source: Source, recognised: Recognised) -> None:
 
 def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     """A component's config in its one form, once it is known to be supported."""
-    component = load_component(name)
+    component = _wrapper(recognised, name)
     if component.source not in recognised.configs:
         raise source.lacks(component.source)
     given = recognised.configs[component.source]
@@ -88,8 +91,11 @@ def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     return config
 
 
-def _match(source: Source, name: str, config: Config) -> Prepared:
-    component = load_component(name)
+def _wrapper(recognised: Recognised, name: str) -> Component:
+    return load_component(recognised.family.wrappers.get(name, name))
+
+
+def _match(source: Source, component: Component, config: Config) -> Prepared:
     return Prepared(component, config, match(component, config, source.tensors(component.source)))
 
 

@@ -249,7 +249,8 @@ def _from_recipe(bundle: Bundle, name: str) -> Prepared:
 
 
 def _embedding_width(prepared: Mapping[str, Prepared]) -> int:
-    return int(prepared["unet"].config["cross_attention_dim"]) if "unet" in prepared else 1
+    """Of the text that the U-Net takes; 1 where there is none."""
+    return int(prepared["unet"].config.get("cross_attention_dim", 1)) if "unet" in prepared else 1
 
 
 def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:

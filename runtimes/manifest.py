@@ -17,7 +17,7 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
@@ -101,12 +101,20 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Latents(msgspec.Struct, frozen=True, kw_only=True):
-    """The latent space: channels, the factor that brings it to unit variance, pixels per cell."""
+class Latents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The latent space.
+
+    Attributes:
+        channels: of the latents.
+        scaling_factor: what brings them to unit variance.
+        vae_factor: pixels per cell, in each direction.
+        multiple: cells of a side are a multiple of it: some U-Nets take no others.
+    """
 
     channels: int
     scaling_factor: float
     vae_factor: int
+    multiple: int = 1
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,10 +12,12 @@ COMPONENTS: dict[str, str] = {
     "clip_text": "exporter.components.clip_text:ClipText",
     "text_encoder": "exporter.components.text_encoder:TextEncoder",
     "unet": "exporter.components.unet:UNet",
+    "unet_2d": "exporter.components.unet_2d:UNet2D",
     "vae_decoder": "exporter.components.vae:VaeDecoder",
     "vae_encoder": "exporter.components.vae:VaeEncoder",
 }
-"""Component name → wrapper class, imported on use (the modules import torch)."""
+"""Component name, or a name of a component's other wrapper, → class, imported on use (the modules
+import torch)."""
 
 ENTRY_POINTS = "latedge.components"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.components.base import Config
@@ -51,6 +51,9 @@ class Family:
         predicts: what the U-Net gives, where that is the pipeline's knowledge and not the scheduler
             config's; a key of `runtimes.denoiser.PREDICTION_TYPES`.
         unused_channels: of the U-Net's output, behind the prediction: learnt variances.
+        wrappers: component → its name in `exporter.components.COMPONENTS`, where that is another.
+        scaling_factor: of the latents, where that is the pipeline's knowledge and not the
+            autoencoder's config's.
     """
 
     name: str
@@ -65,3 +68,14 @@ class Family:
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     predicts: str | None = None
     unused_channels: int = 0
+    wrappers: Mapping[str, str] = field(default_factory=dict[str, str])
+    scaling_factor: float | None = None
+
+
+_NETWORK_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
+"""Component → the network that it is a part of, by its folder in a Diffusers model."""
+
+
+def networks_of(components: Iterable[str]) -> tuple[str, ...]:
+    """The folders, in a Diffusers model, of the networks that components are made from."""
+    return tuple(dict.fromkeys(_NETWORK_OF.get(name, name) for name in components))

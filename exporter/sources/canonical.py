@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from exporter.components.base import Config, class_name
-from exporter.families.table import Family
+from exporter.families.table import Family, networks_of
 from exporter.source import Source
 from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
 
@@ -18,9 +18,7 @@ __all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
-    "unet": ("diffusers", "UNet2DConditionModel"),
 }
-_FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
 _ABSENT: Config = {
     "feature_extractor": (None, None),
     "safety_checker": (None, None),
@@ -52,7 +50,7 @@ def canonical_texts(
         # diffusers asks inpainting models for it.
         "_diffusers_version": version("diffusers"),
         "scheduler": ("diffusers", scheduler.get("_class_name")),
-        **{name: _class_of(source, name) for name in (_FOLDER_OF.get(c, c) for c in components)},
+        **{name: _class_of(source, name) for name in networks_of(components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
         **_ABSENT,
     }
@@ -68,7 +66,7 @@ def canonical_texts(
 
 
 def _class_of(source: Source, folder: str) -> tuple[str, str]:
-    """Library and class of a network; autoencoders are of several."""
+    """Library and class of a network; diffusers' are of several."""
     return _CLASSES.get(folder) or ("diffusers", class_name(source.config(folder)))
 
 
