@@ -161,7 +161,7 @@ def _inspect_folder(path: Path) -> SourceInspection:
             )
         ),
         networks={
-            name: _network(opened, name, f"{name}/config.json")
+            name: _network(opened, name, f"{opened.named(name)}/config.json")
             for name in NETWORKS
             if opened.has(name)
         },

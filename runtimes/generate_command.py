@@ -46,7 +46,8 @@ def generate(
         str | None,
         typer.Argument(
             metavar="PROMPT",
-            help="What to paint; absent with --prompt-embeds; with --from, in place of its own.",
+            help="What to paint; absent with --prompt-embeds, and with models that take no text; "
+            "with --from, in place of its own.",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 1000.")] = None,
@@ -194,13 +195,9 @@ def generate(
     from runtimes.inputs import Inputs
     from runtimes.parts import check_memory
     from runtimes.prompts.given import with_embeddings
+    from runtimes.prompts.untold import takes_text
     from runtimes.recorded import read_recorded
 
-    if from_picture is None and prompt is None and prompt_embeds is None:
-        raise UsageError(
-            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
-            "again."
-        )
     kept = check_memory(memory)
     asked = _given(
         prompt=prompt,
@@ -241,7 +238,13 @@ def generate(
     inputs = with_embeddings(given, prompt_embeds)
     recorded = None if from_picture is None else read_recorded(from_picture)
     engine = Engine(device, threads, kept)
-    result = _made(open_bundle(bundle), inputs, asked, recorded, engine, output)
+    opened = open_bundle(bundle)
+    if from_picture is None and prompt is None and prompt_embeds is None and takes_text(opened):
+        raise UsageError(
+            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
+            "again."
+        )
+    result = _made(opened, inputs, asked, recorded, engine, output)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
 

@@ -81,6 +81,28 @@ def built_cells(bundle: Bundle, component: str) -> tuple[int | None, int | None]
     return None, None
 
 
+def check_multiples(bundle: Bundle, height: int, width: int) -> None:
+    """Refuses sizes that the U-Net can't take, which some halve again and again.
+
+    Args:
+        bundle: whose U-Net.
+        height: of the pictures in pixels, a multiple of the VAE's factor.
+        width: likewise.
+
+    Raises:
+        UsageError: names the side, and the nearest that can be made.
+    """
+    space = bundle.manifest.latents
+    multiple = space.multiple * space.vae_factor
+    for name, side in (("height", height), ("width", width)):
+        if side % multiple:
+            below = max(1, side // multiple) * multiple
+            raise UsageError(
+                f"{name} {side} is not a multiple of {multiple}, as this bundle's U-Net takes "
+                f"them; nearest are {below} and {below + multiple}."
+            )
+
+
 def latent_shape(space: Latents, count: int, height: int, width: int) -> tuple[int, int, int, int]:
     """The shape [count, channels, height / factor, width / factor] of the latents of pictures."""
     return count, space.channels, height // space.vae_factor, width // space.vae_factor

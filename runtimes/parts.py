@@ -26,8 +26,8 @@ Memory = Literal["high", "low"]
 ROLES: dict[str, Roles] = {
     "text_encoder": Roles(("input_ids",), (), "last_hidden_state"),
     "unet": Roles(
-        ("sample", "timestep", "encoder_hidden_states"),
-        ("class_labels", "timestep_cond"),
+        ("sample", "timestep"),
+        ("encoder_hidden_states", "class_labels", "timestep_cond"),
         "out_sample",
     ),
     "vae_decoder": Roles(("latent_sample",), (), "sample"),

@@ -37,12 +37,13 @@ from runtimes.prompts.embed import Texts, encode
 from runtimes.prompts.given import with_embeddings
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.prompts.pooled import check_not_pooled
+from runtimes.prompts.untold import check_takes_text, needed
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.samplers.choice import Scalar
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
-from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
+from runtimes.settle import NO_INPUTS, check_able, check_inputs, settle
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -104,7 +105,7 @@ class Pipeline:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         check_able(opened)
         parts = Parts.open(
-            opened, NEEDED, device=device, threads=threads, memory=check_memory(memory)
+            opened, needed(opened), device=device, threads=threads, memory=check_memory(memory)
         )
         with parts.use(_of_the_unets_engine(opened)) as component:
             origin = Origin(
@@ -185,7 +186,8 @@ class Pipeline:
         depth_map with it for depth to image.
 
         Args:
-            prompt: one text or several; the empty one is allowed.
+            prompt: one text or several; the empty one is allowed. Nothing, of a bundle that takes
+                no text.
             negative_prompt: what guidance leads away from: one text for all prompts, or one each.
             num_inference_steps: steps of the sampler, 1 to 1000.
             guidance_scale: classifier-free guidance, 1 or more; 1 (or 0) turns it off. A U-Net
@@ -290,7 +292,7 @@ class Pipeline:
             prompt_syntax=prompt_syntax,
             long_prompts=long_prompts,
             clip_skip=clip_skip,
-            tokenizer=self._parts.tokenizers["text_encoder"],
+            tokenizer=self._parts.tokenizers.get("text_encoder"),
             noise_level=noise_level,
             schedule=schedule,
             spacing=spacing,
@@ -356,11 +358,12 @@ class Pipeline:
             guides itself.
 
         Raises:
-            UsageError, EngineError: as a call.
+            UsageError, EngineError: as a call, and where the bundle takes no text.
 
         Warns:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
+        check_takes_text(self.bundle)
         check_not_pooled(self.bundle)
         prompts = check_prompts(prompt)
         negatives = check_negative_prompts(negative_prompt, len(prompts))
@@ -433,4 +436,4 @@ class Pipeline:
 def _of_the_unets_engine(bundle: Bundle) -> str:
     """The first component that the U-Net's engine runs: the smallest, where one runs them all."""
     engine = bundle.graph("unet").engine
-    return next(name for name in NEEDED if bundle.graph(name).engine == engine)
+    return next(name for name in needed(bundle) if bundle.graph(name).engine == engine)

@@ -15,6 +15,7 @@ from runtimes.guidance import Branches, Condition, Predict, guided_network
 from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding, guides_itself
 from runtimes.pictures import to_pillow
 from runtimes.prompts import Embeddings, Prompted, embed
+from runtimes.prompts.untold import CONTEXT, takes_text
 from runtimes.result import Cancelled, Preview
 from runtimes.samplers import Latents, Run, Step
 from runtimes.tasks import Call, Start, load_task
@@ -38,7 +39,9 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
             pipeline was closed.
         Cancelled: the callback returned False.
     """
-    prompted = embed(call.parts, call.settings, call.inputs, call.watch)
+    prompted = None
+    if takes_text(call.bundle):
+        prompted = embed(call.parts, call.settings, call.inputs, call.watch)
     start = load_task(call.settings.task).start(call)
     with call.parts.use("unet", call.watch) as unet:
         denoiser = _denoiser(call, unet, start, prompted)
@@ -106,8 +109,8 @@ def _call_back(
         raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
 
 
-def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> Denoiser:
-    feeds = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
+def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted | None) -> Denoiser:
+    feeds = {**start.feeds, **_told_scale(call, unet, call.settings.count)}
     guided = guided_network(
         _predict(call, unet),
         _branches(prompted, start, feeds),
@@ -115,18 +118,19 @@ def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> 
         calls=len(call.levels) - 1 - start.begin,
         halves="apart" if unet.batch == 1 else "together",
     )
-    return Denoiser(guided, call.prediction_type)
+    return Denoiser(guided, call.prediction_type, start.concat if start.concat_scaled else None)
 
 
 def _predict(call: Call, unet: Component) -> Predict:
     def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
-        concat = condition.concat
+        concat, context = condition.concat, condition.context
+        told = {} if context is None else {CONTEXT: context}
         sample = x if concat is None else np.concatenate([x, concat], axis=1)
         with call.watch.lap("unet"):
             output = unet(
                 sample=sample,
                 timestep=np.array([timestep]),
-                encoder_hidden_states=condition.context,
+                **told,
                 **condition.feeds,
             )
         # Variances, which some networks learn beside it, follow the prediction.
@@ -135,14 +139,17 @@ def _predict(call: Call, unet: Component) -> Predict:
     return predict
 
 
-def _branches(prompted: Prompted, start: Start, feeds: Mapping[str, Array]) -> Branches:
+def _branches(prompted: Prompted | None, start: Start, feeds: Mapping[str, Array]) -> Branches:
     """What the U-Net sees of each branch: its texts, and what is the same for all."""
+    concat = None if start.concat_scaled else start.concat
+    if prompted is None:
+        return Branches(Condition(None, concat, feeds))
 
     def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
         own: Mapping[str, Array] = {}
         if start.of_text is not None and pooled is not None:
             own = start.of_text(pooled)
-        return Condition(context, start.concat, {**feeds, **own})
+        return Condition(context, concat, {**feeds, **own})
 
     uncond, empty = prompted.uncond, prompted.empty
     return Branches(

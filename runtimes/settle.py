@@ -29,21 +29,26 @@ from runtimes.prompts.clip_skip import check_clip_skip
 from runtimes.prompts.embed import Texts
 from runtimes.prompts.given import check_texts, embeddings_sha256
 from runtimes.prompts.plan import check_long_prompts, check_syntax
+from runtimes.prompts.untold import check_untold, needed, takes_text
 from runtimes.samplers import SAMPLERS, default_sampler, options_of, sampler_names
 from runtimes.samplers.choice import Scalar, ScheduleChoice
 from runtimes.samplers.options import SIGMA_FLAGS
 from runtimes.schedules.given import check_given_count
 from runtimes.settings import Settings
-from runtimes.tasks import TASKS, inputs_of, latent_upscaling, load_task, pick_task
+from runtimes.tasks import (
+    TASKS,
+    inputs_of,
+    latent_upscaling,
+    load_task,
+    pick_task,
+    super_resolution,
+)
 from runtimes.tasks.from_picture import check_entry
 from runtimes.tasks.upscaling import check_noise_level, upscaled_size
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.vae import check_vae_tile
 
 T = TypeVar("T")
-
-NEEDED = ("text_encoder", "unet", "vae_decoder")
-"""Components that every task takes."""
 
 NO_INPUTS = Inputs()
 
@@ -104,6 +109,23 @@ def settle(
     )
     pictures = read_inputs(inputs)
     defaults = bundle.manifest.defaults
+    if not takes_text(bundle):
+        prompt, guidance_scale = _given(prompt, ""), _given(guidance_scale, 1.0)
+        check_untold(
+            inputs,
+            {
+                "prompt": prompt,
+                "negative_prompt": negative_prompt,
+                "guidance_scale": guidance_scale,
+                "guidance_rescale": guidance_rescale,
+                "guidance_interval": guidance_interval,
+                "perp_neg": perp_neg,
+                "negative_weight": negative_weight,
+                "prompt_syntax": prompt_syntax,
+                "long_prompts": long_prompts,
+                "clip_skip": clip_skip,
+            },
+        )
     prompts, negatives = check_texts(prompt, negative_prompt, inputs)
     scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
     embedded = guides_itself(bundle)
@@ -165,7 +187,8 @@ def settle(
     if settings.strength is not None:
         begin = check_entry(plan.sampler, plan.levels, settings)
     check_guided_calls(settings, len(plan.levels) - 1 - begin)
-    check_readable(bundle, Texts.of(settings), inputs, tokenizer)
+    if takes_text(bundle):
+        check_readable(bundle, Texts.of(settings), inputs, tokenizer)
     load_task(task).check(bundle, settings, inputs)
     return settings
 
@@ -182,9 +205,9 @@ def check_able(bundle: Bundle) -> None:
             f"{bundle.path} can't make pictures; it is made for "
             f"{', '.join(tasks) or 'no task that this version of latedge knows'}."
         )
-    for name in NEEDED:
+    for name in needed(bundle):
         bundle.graph(name)
-    if "text_encoder" not in bundle.manifest.tokenizers:
+    if takes_text(bundle) and "text_encoder" not in bundle.manifest.tokenizers:
         raise BundleError(f"{bundle.path} has no tokenizer for its text encoder. Export it again.")
 
 
@@ -279,6 +302,8 @@ def _own_size(
     bundle: Bundle, task: str, images: Sequence[Read], inputs: Inputs
 ) -> tuple[int, int] | None:
     """Height and width that an upscaling gives; None for other tasks."""
+    if task == "super-resolution":
+        return super_resolution.upscaled_size(bundle, images[0])
     if task == "upscaling":
         return upscaled_size(images[0], bundle.manifest.latents.vae_factor)
     return latent_upscaling.upscaled_size(bundle, inputs) if task == "latent-upscaling" else None

@@ -86,7 +86,7 @@ class DiffusersFolder:
 
     def config(self, folder: str) -> Config:
         """The network's config.json."""
-        return read_config(self.path / self._named(folder) / "config.json")
+        return read_config(self.path / self.named(folder) / "config.json")
 
     def scheduler_config(self) -> Config:
         """The file as it is."""
@@ -99,7 +99,7 @@ class DiffusersFolder:
 
     def tensors(self, folder: str) -> dict[str, Tensor]:
         """The unsuffixed variant before fp16."""
-        named = self._named(folder)
+        named = self.named(folder)
         if self.fetch_weights is not None:
             self.fetch_weights(named)
         return folder_tensors(self.path / named)
@@ -108,7 +108,7 @@ class DiffusersFolder:
         """The tokenizer's files as they are."""
         return folder_tokenizer(self.path / folder)
 
-    def _named(self, folder: str) -> str:
+    def named(self, folder: str) -> str:
         """What the model itself calls a network."""
         other = OTHER_NAMES.get(folder, folder)
         return other if self._lists(other) and not self._lists(folder) else folder

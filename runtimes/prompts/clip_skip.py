@@ -24,8 +24,10 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
         return 0
     if not is_whole(value) or value < 0:
         raise UsageError(f"clip_skip must be a whole number of layers from 0, not {value!r}.")
+    if not value:
+        return 0
     layers = _layers(bundle.graph("text_encoder"))
-    if value and not layers:
+    if not layers:
         raise BundleError(
             f"{bundle.path}: clip_skip {value} needs the states of earlier layers, which this text "
             "encoder doesn't give normalised; export the model again with this version of latedge."

@@ -15,7 +15,9 @@ TASKS: dict[str, str] = {
     "image-to-image": "runtimes.tasks.image_to_image:ImageToImage",
     "inpainting": "runtimes.tasks.inpainting:Inpainting",
     "latent-upscaling": "runtimes.tasks.latent_upscaling:LatentUpscaling",
+    "super-resolution": "runtimes.tasks.super_resolution:SuperResolution",
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
+    "unconditional": "runtimes.tasks.unconditional:Unconditional",
     "upscaling": "runtimes.tasks.upscaling:Upscaling",
 }
 """Task, as manifests name it → class."""

@@ -57,6 +57,8 @@ class Start:
         x: latents at `levels[begin]`, in the sampler's scaling: [n, channels, h, w].
         begin: the first level visited.
         concat: channels that follow the latents in the U-Net's input: [n, k, h, w].
+        concat_scaled: whether `concat` is scaled as the sampler's levels scale latents, and not
+            left as it is.
         feeds: further inputs of the U-Net by role; samples along the first axis of those with
             two axes or more.
         hold: (x, index) → x, after the call at `levels[index]`: puts back what must not change.
@@ -68,6 +70,7 @@ class Start:
     x: Latents
     begin: int = 0
     concat: Latents | None = None
+    concat_scaled: bool = False
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
     hold: Callable[[Latents, int], Latents] | None = None
     finish: Callable[[Floats], Floats] | None = None

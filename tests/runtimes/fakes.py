@@ -53,7 +53,10 @@ def embed(input_ids: Array) -> Array:
 
 
 def predict(
-    sample: Array, timestep: Array, context: Array, timestep_cond: Array | None = None
+    sample: Array,
+    timestep: Array,
+    context: Array | None = None,
+    timestep_cond: Array | None = None,
 ) -> Array:
     """Predicted noise: depends on every input, each sample on its own."""
     more = sample[:, CHANNELS:]
@@ -62,8 +65,10 @@ def predict(
     if timestep_cond is not None:
         sample = sample * (1 + timestep_cond.mean(axis=1)[:, np.newaxis, np.newaxis, np.newaxis])
     late = np.cos(timestep.astype(np.float32)[0] / np.float32(1000))
-    bias = context.mean(axis=1, dtype=np.float32)[:, :, np.newaxis, np.newaxis]
-    return np.float32(0.5) * np.tanh(sample) * late + bias
+    predicted = np.float32(0.5) * np.tanh(sample) * late
+    if context is None:
+        return predicted
+    return predicted + context.mean(axis=1, dtype=np.float32)[:, :, np.newaxis, np.newaxis]
 
 
 def decode(latent: Array) -> Array:
@@ -156,6 +161,7 @@ def write_fake_bundle(
     sequence: int | str = "sequence",
     layers: int = 0,
     told_scale: int | None = None,
+    text: bool = True,
     **changes: object,
 ) -> Path:
     """Writes a bundle for `FakeEngine`.
@@ -173,6 +179,7 @@ def write_fake_bundle(
         sequence: tokens of the U-Net's text embeddings.
         layers: of the text encoder, each of which gives its normalised states.
         told_scale: width of the guidance scale's embedding, where the U-Net takes one.
+        text: whether the U-Net takes text, and there is a text encoder.
         changes: fields of the manifest that shall be otherwise.
     """
 
@@ -185,7 +192,7 @@ def write_fake_bundle(
     unet = (
         port("sample", sample, batch, unet_channels or CHANNELS, height, width),
         port("timestep", timestep, 1),
-        port("encoder_hidden_states", sample, batch, sequence, CONTEXT),
+        *([port("encoder_hidden_states", sample, batch, sequence, CONTEXT)] if text else []),
         *([port("timestep_cond", "float32", batch, told_scale)] if told_scale else []),
     )
     earlier = [
@@ -198,6 +205,8 @@ def write_fake_bundle(
         "unet": _component("unet", unet, port("out_sample", sample, *latent)),
         "vae_decoder": _component("vae_decoder", (cells,), picture),
     }
+    if not text:
+        del components["text_encoder"]
     if unet_channels is not None:
         moments = port("moments", "float32", "b", 8, "h", "w", role="latent_parameters")
         components["vae_encoder"] = _component("vae_encoder", (picture,), moments)
@@ -216,7 +225,7 @@ def write_fake_bundle(
         tasks=("text-to-image",),
         prediction_type="epsilon",
         scheduler="scheduler/scheduler_config.json",
-        tokenizers={"text_encoder": "tokenizer"},
+        tokenizers={"text_encoder": "tokenizer"} if text else {},
         latents=Latents(channels=CHANNELS, scaling_factor=SCALING, vae_factor=FACTOR),
         defaults=Defaults(
             height=32, width=24, num_inference_steps=4, guidance_scale=7.5, sampler="ddim"
