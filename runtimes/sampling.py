@@ -124,7 +124,7 @@ def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted | No
 def _predict(call: Call, unet: Component) -> Predict:
     def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
         concat, context = condition.concat, condition.context
-        told = {} if context is None else {CONTEXT: context}
+        told = {CONTEXT: context} if context.size else {}
         sample = x if concat is None else np.concatenate([x, concat], axis=1)
         with call.watch.lap("unet"):
             output = unet(
@@ -143,7 +143,7 @@ def _branches(prompted: Prompted | None, start: Start, feeds: Mapping[str, Array
     """What the U-Net sees of each branch: its texts, and what is the same for all."""
     concat = None if start.concat_scaled else start.concat
     if prompted is None:
-        return Branches(Condition(None, concat, feeds))
+        return Branches(Condition(np.zeros((len(start.x), 0, 0), np.float32), concat, feeds))
 
     def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
         own: Mapping[str, Array] = {}

@@ -17,13 +17,13 @@ class Condition:
     """What the U-Net sees of one branch (prompts, or negative prompts) beside the latents.
 
     Attributes:
-        context: text embeddings [n, tokens, d]; None of a U-Net that takes none.
+        context: text embeddings [n, tokens, d]; of no tokens for a U-Net that takes no text.
         concat: channels that follow the latents in its input: [n, k, h, w].
         feeds: further inputs by role; samples along the first axis of those with two axes or
             more, fewer axes belong to all samples.
     """
 
-    context: Latents | None
+    context: Latents
     concat: Latents | None = None
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
 
@@ -73,10 +73,9 @@ def of_branches(
 def stacked(conditions: Sequence[Condition]) -> Condition:
     """Several conditions as one of a larger batch; all have the same feeds."""
     first = conditions[0]
-    contexts = [each.context for each in conditions if each.context is not None]
     concats = [each.concat for each in conditions if each.concat is not None]
     return Condition(
-        context=np.concatenate(contexts) if contexts else None,
+        context=np.concatenate([each.context for each in conditions]),
         concat=np.concatenate(concats) if concats else None,
         feeds={
             role: value

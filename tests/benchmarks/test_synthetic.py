@@ -152,6 +152,20 @@ def test_true_models_have_the_published_numbers_of_parameters(
             assert laws_of(f"{folder}/{weight}")
 
 
+@pytest.mark.parametrize(
+    ("name", "unet"), [("ldm", 274_056_163), ("ldm-super-resolution", 113_622_563)]
+)
+def test_first_latent_diffusion_models_have_the_published_numbers_of_parameters(
+    name: str, unet: int
+) -> None:
+    built = {folder: build(network) for folder, network in MODELS[name].networks.items()}
+    assert {folder: each.size for folder, each in built.items()} == {
+        "unet": unet,
+        "vqvae": 55_322_782,
+    }
+    assert all(laws_of(f"{folder}/{key}") for folder, each in built.items() for key in each.shapes)
+
+
 def test_the_configs_say_what_sets_the_families_apart(make: Make) -> None:
     def config(name: str, file: str) -> dict[str, Any]:
         return json.loads((make(name) / file).read_text())

@@ -97,7 +97,12 @@ def test_default_guidance_plays_no_part(fake_bundle: Write) -> None:
 
 def test_what_says_nothing_is_taken(fake_bundle: Write) -> None:
     bundle = open_bundle(fake_bundle(**TEXTLESS))
-    plain = {"prompt_syntax": "plain", "long_prompts": "truncate", "clip_skip": 0, "seed": 1}
+    plain: dict[str, Any] = {
+        "prompt_syntax": "plain",
+        "long_prompts": "truncate",
+        "clip_skip": 0,
+        "seed": 1,
+    }
     told = settle(bundle, "", "", guidance_scale=1, perp_neg=False, guidance_rescale=0.0, **plain)
     assert told == settle(bundle, seed=1)
     assert settle(bundle, guidance_scale=0, seed=1).guidance_scale == 0
