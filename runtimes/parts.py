@@ -200,10 +200,10 @@ class Parts:
             return_freed_memory()
 
 
-def loaded_parts(tokenizer: ClipTokenizer, components: Iterable[Component]) -> Parts:
-    """Parts that are loaded already: components of a text-to-image pipeline."""
+def loaded_parts(tokenizers: Mapping[str, ClipTokenizer], components: Iterable[Component]) -> Parts:
+    """Parts that are loaded already: tokenizers by text encoder, and components."""
     by_name = {component.name: component for component in components}
-    return Parts(by_name.__getitem__, {"text_encoder": tokenizer})
+    return Parts(by_name.__getitem__, tokenizers)
 
 
 def check_memory(name: str) -> Memory:

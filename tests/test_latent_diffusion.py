@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -15,8 +18,12 @@ from PIL import Image
 
 from benchmarks.shapes.generator import draw, scene
 from exporter.compile import compile
+from exporter.errors import VerificationError
+from exporter.report import require_parity
 from exporter.verify import verify
 from runtimes.bundle import open_bundle
+from runtimes.errors import UsageError
+from runtimes.manifest import MANIFEST_NAME, encode_manifest
 from runtimes.pipeline import Pipeline
 from tests.test_end_to_end import psnr_db
 
@@ -60,9 +67,11 @@ def reference(
     generator = torch.Generator().manual_seed(seed)
     step = pipe.scheduler.step
 
-    def watched(output: Any, timestep: Any, sample: Any, eta: float | None = None) -> Any:
-        told = {} if eta is None else {"eta": eta, "generator": generator}
-        found = step(output, timestep, sample, **told)
+    @wraps(step)  # the pipeline looks at its arguments
+    def watched(*args: Any, **told: Any) -> Any:
+        if "eta" in told:
+            told["generator"] = generator
+        found = step(*args, **told)
         kept.append(found.prev_sample.numpy().copy())
         return found
 
@@ -168,3 +177,35 @@ def test_manifest_tells_what_the_pipelines_do(bundle_of: Callable[[str, str], Pa
         "unet": "unet_2d",
         "vae_decoder": "vae_decoder",
     }
+
+
+@pytest.mark.parametrize("name", [UNCONDITIONAL, LARGER])
+def test_whole_pictures_are_verified(exported: Named, name: str) -> None:
+    told: list[str] = []
+    report = verify(exported(name), image=True, progress=told.append)
+    require_parity(report)
+    assert report.image is not None
+    assert report.image.psnr_db is None or report.image.psnr_db >= 80
+    assert report.image.departs_at is None
+    assert len(report.image.latents_psnr_db) == 5
+    assert told[-2].startswith("whole picture: 5 steps of ddim at 64×64 will take")
+
+
+def test_another_scaling_is_found_in_the_picture(exported: Named, tmp_path: Path) -> None:
+    """Components agree with torch all the same."""
+    opened = open_bundle(exported(LARGER))
+    folder = Path(shutil.copytree(opened.path, tmp_path / "other"))
+    latents = msgspec.structs.replace(opened.manifest.latents, scaling_factor=0.18215)
+    manifest = msgspec.structs.replace(opened.manifest, latents=latents)
+    (folder / MANIFEST_NAME).write_bytes(encode_manifest(manifest))
+    with pytest.raises(VerificationError, match="the decoder or what it is fed departs"):
+        require_parity(verify(folder, image=True))
+
+
+def test_pictures_that_diffusers_cannot_draw_are_not_compared(
+    exported: Named, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wide"
+    compile(exported(UNCONDITIONAL), folder, target="onnxruntime", height=64, width=96)
+    with pytest.raises(UsageError, match=r"draws squares alone, and this bundle draws 96×64"):
+        verify(folder, against=exported(UNCONDITIONAL), image=True)

@@ -693,7 +693,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
     [
         ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
-        ({"components": {}}, "has no text_encoder"),
+        ({"components": {}}, "has no unet"),
         ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),
     ],
 )
