@@ -163,6 +163,13 @@ def test_fixed_sizes_and_half_precision(
     assert drawn(folder, seed=0)[0].shape == (1, 64, 96, 3)
 
 
+def test_sides_that_the_unet_does_not_take_are_refused(exported: Named, tmp_path: Path) -> None:
+    message = "height 60 is not a positive multiple of 8, as the U-Net takes them; nearest are 56"
+    portable = exported(UNCONDITIONAL)
+    with pytest.raises(UsageError, match=f"{message} and 64"):
+        compile(portable, tmp_path / "c", target="onnxruntime", height=60, width=64)
+
+
 def test_manifest_tells_what_the_pipelines_do(bundle_of: Callable[[str, str], Path]) -> None:
     one, other = (
         open_bundle(bundle_of(name, "onnxruntime")).manifest for name in (UNCONDITIONAL, LARGER)
