@@ -31,12 +31,12 @@ from runtimes.pictures import to_pillow
 from runtimes.plan import make_plan
 from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import LongPrompts, Syntax
+from runtimes.prompts.branches import Texts, branches_of
 from runtimes.prompts.check import check_readable, warn_unused
-from runtimes.prompts.clip_skip import check_clip_skip
-from runtimes.prompts.embed import Texts, encode
+from runtimes.prompts.embed import Reader, encode
+from runtimes.prompts.encoders import LATENT_UPSCALING, check_clip_skip, text_encoders
 from runtimes.prompts.given import with_embeddings
 from runtimes.prompts.plan import check_long_prompts, check_syntax
-from runtimes.prompts.pooled import check_not_pooled
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.samplers.choice import Scalar
@@ -290,7 +290,7 @@ class Pipeline:
             prompt_syntax=prompt_syntax,
             long_prompts=long_prompts,
             clip_skip=clip_skip,
-            tokenizer=self._parts.tokenizers["text_encoder"],
+            tokenizers=self._parts.tokenizers,
             noise_level=noise_level,
             schedule=schedule,
             spacing=spacing,
@@ -361,7 +361,11 @@ class Pipeline:
         Warns:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
-        check_not_pooled(self.bundle)
+        if LATENT_UPSCALING in self.bundle.manifest.tasks:
+            raise UsageError(
+                f"{LATENT_UPSCALING} takes a pooled embedding beside those of the tokens, which "
+                "can't be given or saved; give prompts."
+            )
         prompts = check_prompts(prompt)
         negatives = check_negative_prompts(negative_prompt, len(prompts))
         syntax = check_syntax(prompt_syntax)
@@ -371,11 +375,12 @@ class Pipeline:
             empty=False,
             prompt_syntax=syntax,
             long_prompts=check_long_prompts(long_prompts, syntax),
-            clip_skip=check_clip_skip(self.bundle, clip_skip),
         )
-        check_readable(self.bundle, texts, NO_INPUTS, self._parts.tokenizers["text_encoder"])
-        found = encode(self._parts, texts, NO_INPUTS, Stopwatch(), caller=3)
-        return PromptEmbeddings(found.cond, found.uncond)
+        skipped = check_clip_skip(self.bundle, clip_skip)
+        check_readable(self.bundle, texts, NO_INPUTS, skipped, self._parts.tokenizers)
+        reader = Reader(text_encoders(self.bundle, skipped), branches_of(texts, NO_INPUTS))
+        (found,) = encode(self._parts, [reader], texts, Stopwatch(), caller=3)
+        return PromptEmbeddings(found.cond, found.uncond, found.pooled_cond, found.pooled_uncond)
 
     def run(
         self,
@@ -425,6 +430,7 @@ class Pipeline:
             sampler=plan.sampler,
             levels=plan.levels,
             prediction_type=plan.prediction_type,
+            num_train_timesteps=plan.num_train_timesteps,
             generator=Generator(settings.seed),
             watch=watch,
         )

@@ -50,6 +50,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         sigmas: as given, of all steps and of where the last one ends.
         timesteps: as given, of all steps.
         sampler_options: as given, over the scheduler config.
+        prompt_2: what a second text encoder reads in place of `prompt`; None for the same.
+        negative_prompt_2: likewise in place of `negative_prompt`.
+        zero_negative: whether zeros stand for the embeddings of negative and empty prompts.
+        original_size: height and width in pixels, of SDXL's micro-conditioning as all that follow;
+            None for other models.
+        crops_coords_top_left: top and left in pixels.
+        target_size: height and width in pixels.
+        aesthetic_score: 0 to 10, of refiners; None for others.
+        negative_original_size: of the branch of negative prompts, as all that follow.
+        negative_crops_coords_top_left: likewise.
+        negative_target_size: likewise.
+        negative_aesthetic_score: likewise.
+        denoising_end: the share of the noise schedule after which sampling stops; None for all.
+        denoising_start: the share of the noise schedule that was sampled already; None for none.
     """
 
     prompt: tuple[str, ...]
@@ -84,6 +98,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     sampler_options: dict[str, bool | int | float | str] = {}
+    prompt_2: tuple[str, ...] | None = None
+    negative_prompt_2: tuple[str, ...] | None = None
+    zero_negative: bool = False
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] | None = None
+    target_size: tuple[int, int] | None = None
+    aesthetic_score: float | None = None
+    negative_original_size: tuple[int, int] | None = None
+    negative_crops_coords_top_left: tuple[int, int] | None = None
+    negative_target_size: tuple[int, int] | None = None
+    negative_aesthetic_score: float | None = None
+    denoising_end: float | None = None
+    denoising_start: float | None = None
 
     @property
     def choice(self) -> ScheduleChoice:

@@ -24,9 +24,9 @@ from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import LATENTS, digests, read_inputs, settle_options
 from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
+from runtimes.prompts.branches import Texts
 from runtimes.prompts.check import check_readable
-from runtimes.prompts.clip_skip import check_clip_skip
-from runtimes.prompts.embed import Texts
+from runtimes.prompts.encoders import check_clip_skip
 from runtimes.prompts.given import check_texts, embeddings_sha256
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.samplers import SAMPLERS, default_sampler, options_of, sampler_names
@@ -74,7 +74,7 @@ def settle(
     prompt_syntax: str | None = None,
     long_prompts: str | None = None,
     clip_skip: int | None = None,
-    tokenizer: ClipTokenizer | None = None,
+    tokenizers: Mapping[str, ClipTokenizer] | None = None,
     noise_level: int | None = None,
     schedule: str | None = None,
     spacing: str | None = None,
@@ -165,7 +165,7 @@ def settle(
     if settings.strength is not None:
         begin = check_entry(plan.sampler, plan.levels, settings)
     check_guided_calls(settings, len(plan.levels) - 1 - begin)
-    check_readable(bundle, Texts.of(settings), inputs, tokenizer)
+    check_readable(bundle, Texts.of(settings), inputs, settings.clip_skip, tokenizers)
     load_task(task).check(bundle, settings, inputs)
     return settings
 

@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from exporter.components.base import Array, Component, Config, fields, port
 from runtimes.manifest import Port
-from runtimes.prompts.clip_skip import EARLIER
+from runtimes.prompts.encoders import NORMALISED
 
 PREFIX = "text_model."
 """Public checkpoints name CLIP's weights with it, transformers from 5.6 on without."""
@@ -60,7 +60,7 @@ class TextEncoder(Component):
             port("last_hidden_state", "float32", "batch", length, size),
             port("pooler_output", "float32", "batch", size),
             *(port(f"hidden_states.{n}", "float32", "batch", length, size) for n in states),
-            *(port(f"{EARLIER}{n}", "float32", "batch", length, size) for n in states[:-1]),
+            *(port(f"{NORMALISED}{n}", "float32", "batch", length, size) for n in states[:-1]),
         )
 
     def example_sizes(self, config: Config) -> Mapping[str, int]:
@@ -88,7 +88,7 @@ class TextEncoder(Component):
         last, pooled = out.last_hidden_state, out.pooler_output
         norm = cast("Any", network).final_layer_norm
         normalised = {
-            f"{EARLIER}{n}": norm(state) for n, state in enumerate(out.hidden_states[:-1])
+            f"{NORMALISED}{n}": norm(state) for n, state in enumerate(out.hidden_states[:-1])
         }
         return {"last_hidden_state": last, "pooler_output": pooled, **states, **normalised}
 

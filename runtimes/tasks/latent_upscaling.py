@@ -20,7 +20,7 @@ from runtimes.inputs import Inputs
 from runtimes.latents import built_cells
 from runtimes.picture_input import Read, read_pictures, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
-from runtimes.prompts.pooled import POOLED, last_raw_state
+from runtimes.prompts.encoders import POOLER, text_encoders
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import check_number, spread
 from runtimes.tasks.start_noise import check_noise, start_noise
@@ -129,16 +129,16 @@ def _small_latents(call: Call) -> Floats:
 def _check_networks(bundle: Bundle) -> None:
     """Refuses a text encoder and a U-Net that don't go together."""
     encoder, unet = bundle.graph("text_encoder"), bundle.graph("unet")
-    last_raw_state(encoder)
-    pooled = next((port for port in encoder.outputs if port.role == POOLED), None)
+    text_encoders(bundle)
+    pooled = next((port for port in encoder.outputs if port.role == POOLER), None)
     width = embedded_width(unet)
     if pooled is None or width is None:
-        lacks = f"{POOLED} of the text encoder" if pooled is None else f"{ROLE} of the U-Net"
+        lacks = f"{POOLER} of the text encoder" if pooled is None else f"{ROLE} of the U-Net"
         raise BundleError(f"{bundle.path} lacks the {lacks}. Export it again.")
     wanted = width - 2 * _FREQUENCIES
     if pooled.shape[-1] != wanted:
         raise BundleError(
-            f"{bundle.path}: the text encoder's {POOLED} is {pooled.shape[-1]} wide, the U-Net "
+            f"{bundle.path}: the text encoder's {POOLER} is {pooled.shape[-1]} wide, the U-Net "
             f"takes {wanted}; they belong to different models."
         )
 

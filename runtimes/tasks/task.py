@@ -36,6 +36,7 @@ class Call:
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
         prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
+        num_train_timesteps: of the noise schedule.
     """
 
     bundle: Bundle
@@ -47,6 +48,7 @@ class Call:
     generator: Generator
     watch: Stopwatch
     prediction_type: str
+    num_train_timesteps: int
 
 
 @dataclass(frozen=True)

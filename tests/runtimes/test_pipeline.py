@@ -340,6 +340,19 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "sigmas": None,
         "timesteps": None,
         "sampler_options": {},
+        "prompt_2": None,
+        "negative_prompt_2": None,
+        "zero_negative": False,
+        "original_size": None,
+        "crops_coords_top_left": None,
+        "target_size": None,
+        "aesthetic_score": None,
+        "negative_original_size": None,
+        "negative_crops_coords_top_left": None,
+        "negative_target_size": None,
+        "negative_aesthetic_score": None,
+        "denoising_end": None,
+        "denoising_start": None,
     }
 
 
