@@ -14,6 +14,7 @@ from runtimes.checks import check_seed, is_whole
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import MAX_PIXELS
+from runtimes.options import Options
 from runtimes.picture_input import READERS, Read, sha256
 
 STRENGTHS: Mapping[str, float] = {
@@ -30,8 +31,8 @@ LATENTS = ("latents", "image_latents")
 
 
 @dataclass(frozen=True)
-class PictureOptions:
-    """The options of a call, checked; see `runtimes.settings.Settings`."""
+class PictureFields:
+    """The fields of `Settings` that `settle_options` settles."""
 
     strength: float | None
     mask_blur: float
@@ -40,49 +41,40 @@ class PictureOptions:
     variation_strength: float
 
 
-def settle_options(
-    task: str,
-    inputs: Inputs,
-    *,
-    strength: float | None,
-    mask_blur: float | None,
-    padding_mask_crop: int | None,
-    variation_seed: int | None,
-    variation_strength: float | None,
-) -> PictureOptions:
-    """Checks options that go with pictures and fills in those that are None.
+def settle_options(task: str, inputs: Inputs, options: Options) -> PictureFields:
+    """Checks options that go with pictures and fills in those that are absent.
 
     Args:
         task: that was picked.
         inputs: of the call.
-        strength: as of `Pipeline.__call__`, as are the rest.
-        mask_blur: in pixels.
-        padding_mask_crop: in pixels.
-        variation_seed: a second seed.
-        variation_strength: its share.
+        options: of the call.
 
     Raises:
         UsageError: a value is out of range, or goes with something that wasn't given.
     """
+    strength, blur = options.get("strength"), options.get("mask_blur")
+    padding = options.get("padding_mask_crop")
     if strength is not None and task not in STRENGTHS:
         raise UsageError(
             f"strength {strength} says how much of an image is changed, but {task} changes none; "
             "give an image, or leave strength out."
         )
-    for name, value in (("mask_blur", mask_blur), ("padding_mask_crop", padding_mask_crop)):
+    for name, value in (("mask_blur", blur), ("padding_mask_crop", padding)):
         if value is not None and inputs.mask_image is None:
             raise UsageError(
                 f"{name} {value} goes with a mask_image, and none was given; give one, or leave "
                 f"{name} out."
             )
-    seed, share = _variation(inputs, variation_seed, variation_strength)
+    seed, share = _variation(
+        inputs, options.get("variation_seed"), options.get("variation_strength")
+    )
     strength = STRENGTHS.get(task) if strength is None else check_share("strength", strength)
-    return PictureOptions(
+    return PictureFields(
         strength=strength,
         mask_blur=_check_real(
-            "mask_blur", 0 if mask_blur is None else mask_blur, MAX_BLUR, "a number of pixels"
+            "mask_blur", 0 if blur is None else blur, MAX_BLUR, "a number of pixels"
         ),
-        padding_mask_crop=_check_padding(padding_mask_crop),
+        padding_mask_crop=_check_padding(padding),
         variation_seed=seed,
         variation_strength=share,
     )

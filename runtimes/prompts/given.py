@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import UsageError
 from runtimes.inputs import Floats, Inputs
 from runtimes.manifest import Graph
+from runtimes.options import Given
 
 _ROLE = "encoder_hidden_states"
 
@@ -44,6 +46,17 @@ def with_embeddings(
     return replace(
         inputs, prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds
     )
+
+
+def given_inputs(given: Given) -> Inputs:
+    """The inputs of a call's pictures and arrays.
+
+    Raises:
+        UsageError: as of `with_embeddings`.
+    """
+    arrays: dict[str, Any] = {**given}
+    embeddings = [arrays.pop(f"{name}_embeds", None) for name in ("prompt", "negative_prompt")]
+    return with_embeddings(Inputs(**arrays), *embeddings)
 
 
 def check_texts(
