@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
@@ -10,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.checks import check_seed, is_whole
+from runtimes.checks import check_count, check_number, check_seed, check_share
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import MAX_PIXELS
+from runtimes.options import Options
 from runtimes.picture_input import READERS, Read, sha256
 
 STRENGTHS: Mapping[str, float] = {
@@ -24,14 +24,15 @@ STRENGTHS: Mapping[str, float] = {
 """Task that begins with a picture → diffusers' default of `strength`."""
 
 MAX_BLUR = 1000.0
+"""Pixels: the radius of a Gaussian that softens a mask."""
 
 LATENTS = ("latents", "image_latents")
 """Fields of `Inputs` that hold latents."""
 
 
 @dataclass(frozen=True)
-class PictureOptions:
-    """The options of a call, checked; see `runtimes.settings.Settings`."""
+class PictureFields:
+    """The fields of `Settings` that `settle_options` settles."""
 
     strength: float | None
     mask_blur: float
@@ -40,49 +41,40 @@ class PictureOptions:
     variation_strength: float
 
 
-def settle_options(
-    task: str,
-    inputs: Inputs,
-    *,
-    strength: float | None,
-    mask_blur: float | None,
-    padding_mask_crop: int | None,
-    variation_seed: int | None,
-    variation_strength: float | None,
-) -> PictureOptions:
-    """Checks options that go with pictures and fills in those that are None.
+def settle_options(task: str, inputs: Inputs, options: Options) -> PictureFields:
+    """Checks options that go with pictures and fills in those that are absent.
 
     Args:
         task: that was picked.
         inputs: of the call.
-        strength: as of `Pipeline.__call__`, as are the rest.
-        mask_blur: in pixels.
-        padding_mask_crop: in pixels.
-        variation_seed: a second seed.
-        variation_strength: its share.
+        options: of the call.
 
     Raises:
         UsageError: a value is out of range, or goes with something that wasn't given.
     """
+    strength, blur = options.get("strength"), options.get("mask_blur")
+    padding = options.get("padding_mask_crop")
     if strength is not None and task not in STRENGTHS:
         raise UsageError(
             f"strength {strength} says how much of an image is changed, but {task} changes none; "
             "give an image, or leave strength out."
         )
-    for name, value in (("mask_blur", mask_blur), ("padding_mask_crop", padding_mask_crop)):
+    for name, value in (("mask_blur", blur), ("padding_mask_crop", padding)):
         if value is not None and inputs.mask_image is None:
             raise UsageError(
                 f"{name} {value} goes with a mask_image, and none was given; give one, or leave "
                 f"{name} out."
             )
-    seed, share = _variation(inputs, variation_seed, variation_strength)
+    seed, share = _variation(
+        inputs, options.get("variation_seed"), options.get("variation_strength")
+    )
     strength = STRENGTHS.get(task) if strength is None else check_share("strength", strength)
-    return PictureOptions(
+    return PictureFields(
         strength=strength,
-        mask_blur=_check_real(
-            "mask_blur", 0 if mask_blur is None else mask_blur, MAX_BLUR, "a number of pixels"
+        mask_blur=0.0 if blur is None else check_number("mask_blur", blur, 0, MAX_BLUR),
+        padding_mask_crop=(
+            None if padding is None else check_count("padding_mask_crop", padding, MAX_PIXELS, 0)
         ),
-        padding_mask_crop=_check_padding(padding_mask_crop),
         variation_seed=seed,
         variation_strength=share,
     )
@@ -107,36 +99,6 @@ def _variation(
     found = check_seed(seed, "variation_seed")
     # At 0 it plays no part: not in the picture, and not in what the picture says of itself.
     return (found, share) if share else (None, 0.0)
-
-
-def check_share(name: str, value: object) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        UsageError: anything else.
-    """
-    return _check_real(name, value, 1.0, "a number")
-
-
-def _check_real(name: str, value: object, most: float, what: str) -> float:
-    """A number from 0 to `most`."""
-    number = cast("float", value)
-    taken = isinstance(value, int | float | np.integer | np.floating)
-    found = float(number) if taken and not isinstance(value, bool) else math.nan
-    if not 0 <= found <= most:
-        raise UsageError(f"{name} must be {what} from 0 to {most:g}, not {value!r}.")
-    return found
-
-
-def _check_padding(value: object) -> int | None:
-    if value is None:
-        return None
-    if not is_whole(value) or not 0 <= int(value) <= MAX_PIXELS:
-        raise UsageError(
-            f"padding_mask_crop must be a whole number of pixels from 0 to {MAX_PIXELS}, not "
-            f"{value!r}."
-        )
-    return int(value)
 
 
 def read_inputs(inputs: Inputs) -> dict[str, tuple[Read, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 from runtimes.bundle import Bundle
 from runtimes.checks import (
@@ -14,12 +14,13 @@ from runtimes.checks import (
     check_seed,
 )
 from runtimes.errors import BundleError, UsageError
-from runtimes.guidance.check import GuidanceOptions, check_guidance, check_guided_calls
+from runtimes.guidance.check import check_guidance, check_guided_calls
 from runtimes.guidance.embedding import guides_itself
 from runtimes.image_latents import count_latents
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
+from runtimes.options import Options, check_names, names_of
 from runtimes.picture_input import Read, size_of
 from runtimes.picture_options import LATENTS, digests, read_inputs, settle_options
 from runtimes.plan import Plan, make_plan
@@ -54,70 +55,44 @@ def settle(
     negative_prompt: str | Sequence[str] | None = None,
     *,
     inputs: Inputs = NO_INPUTS,
-    num_inference_steps: int | None = None,
-    guidance_scale: float | None = None,
-    seed: int | None = None,
-    sampler: str | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    num_images_per_prompt: int = 1,
-    strength: float | None = None,
-    mask_blur: float | None = None,
-    padding_mask_crop: int | None = None,
-    variation_seed: int | None = None,
-    variation_strength: float | None = None,
-    vae_tile: int | None = None,
-    guidance_rescale: float | None = None,
-    guidance_interval: Sequence[float] | None = None,
-    perp_neg: bool = False,
-    negative_weight: float | None = None,
-    prompt_syntax: str | None = None,
-    long_prompts: str | None = None,
-    clip_skip: int | None = None,
     tokenizers: Mapping[str, ClipTokenizer] | None = None,
-    noise_level: int | None = None,
-    schedule: str | None = None,
-    spacing: str | None = None,
-    sigmas: Sequence[float] | None = None,
-    timesteps: Sequence[float] | None = None,
-    sampler_options: Mapping[str, Scalar] | None = None,
+    **options: Unpack[Options],
 ) -> Settings:
     """Checks what is asked of a bundle and fills in what is not said; loads nothing.
 
-    Args: as of `Pipeline.__call__`, and `tokenizer`, the bundle's where it is open already.
+    Args:
+        bundle: what shall make the pictures.
+        prompt: as of `Pipeline.__call__`.
+        negative_prompt: likewise.
+        inputs: the pictures and arrays of the call.
+        tokenizers: the bundle's by text encoder, where it is open already.
+        options: see `runtimes.options.Options`.
 
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
         BundleError: the bundle can't make pictures from text at all.
     """
+    check_names(options, names_of(Options))
     check_able(bundle)
     task = pick_task(inputs, bundle.manifest.tasks)
     check_task(bundle, task)
-    options = settle_options(
-        task,
-        inputs,
-        strength=strength,
-        mask_blur=mask_blur,
-        padding_mask_crop=padding_mask_crop,
-        variation_seed=variation_seed,
-        variation_strength=variation_strength,
-    )
+    fields = settle_options(task, inputs, options)
     pictures = read_inputs(inputs)
     defaults = bundle.manifest.defaults
     prompts, negatives = check_texts(prompt, negative_prompt, inputs)
-    scale = check_guidance_scale(_given(guidance_scale, defaults.guidance_scale))
+    scale = check_guidance_scale(_given(options.get("guidance_scale"), defaults.guidance_scale))
     embedded = guides_itself(bundle)
     guidance = check_guidance(
-        GuidanceOptions(guidance_rescale, guidance_interval, perp_neg, negative_weight),
+        options,
         scale,
         embedded=embedded,
         negative=any(negatives) or inputs.negative_prompt_embeds is not None,
     )
-    syntax = check_syntax(prompt_syntax)
-    if sampler is None:
-        sampler = _default_sampler(bundle)
-    choice = ScheduleChoice(schedule, spacing, sigmas, timesteps, sampler_options or {}).checked()
-    steps = _steps(choice, num_inference_steps, defaults.num_inference_steps)
+    syntax = check_syntax(options.get("prompt_syntax"))
+    asked = options.get("sampler")
+    sampler = _default_sampler(bundle) if asked is None else asked
+    choice = ScheduleChoice.of(options).checked()
+    steps = _steps(choice, options.get("num_inference_steps"), defaults.num_inference_steps)
     plan = make_plan(bundle, sampler, steps, choice)
     timesteps_visited = [level.timestep for level in plan.levels[:-1]]
     _check_timesteps(bundle.graph("unet"), sampler, timesteps_visited)
@@ -127,38 +102,38 @@ def settle(
     given = len(images) or count_latents(inputs)
     each = given if given and len(prompts) == 1 and texts_alone else 1
     # What is painted of a cropped picture has the model's own size, not the picture's.
-    sized_by = images if options.padding_mask_crop is None else ()
+    sized_by = images if fields.padding_mask_crop is None else ()
     own = _own_size(bundle, task, images, inputs)
     settings = Settings(
         prompt=prompts * each,
         negative_prompt=negatives * each,
         num_inference_steps=steps,
         guidance_scale=scale,
-        seed=check_seed(seed),
+        seed=check_seed(options.get("seed")),
         sampler=sampler,
-        height=_side(bundle, "height", height, sized_by, own),
-        width=_side(bundle, "width", width, sized_by, own),
+        height=_side(bundle, "height", options.get("height"), sized_by, own),
+        width=_side(bundle, "width", options.get("width"), sized_by, own),
         num_images_per_prompt=check_count(
-            "num_images_per_prompt", num_images_per_prompt, MAX_IMAGES
+            "num_images_per_prompt", _given(options.get("num_images_per_prompt"), 1), MAX_IMAGES
         ),
         task=task,
-        strength=options.strength,
-        mask_blur=options.mask_blur,
-        padding_mask_crop=options.padding_mask_crop,
-        variation_seed=options.variation_seed,
-        variation_strength=options.variation_strength,
+        strength=fields.strength,
+        mask_blur=fields.mask_blur,
+        padding_mask_crop=fields.padding_mask_crop,
+        variation_seed=fields.variation_seed,
+        variation_strength=fields.variation_strength,
         input_sha256=digests(inputs, pictures),
-        vae_tile=check_vae_tile(bundle, vae_tile),
+        vae_tile=check_vae_tile(bundle, options.get("vae_tile")),
         guidance_rescale=guidance.guidance_rescale,
         guidance_interval=guidance.guidance_interval,
         guidance_embedded=embedded,
         perp_neg=guidance.perp_neg,
         negative_weight=guidance.negative_weight,
         prompt_syntax=syntax,
-        long_prompts=check_long_prompts(long_prompts, syntax),
-        clip_skip=check_clip_skip(bundle, clip_skip),
+        long_prompts=check_long_prompts(options.get("long_prompts"), syntax),
+        clip_skip=check_clip_skip(bundle, options.get("clip_skip")),
         embeddings_sha256=embeddings_sha256(inputs),
-        noise_level=check_noise_level(task, noise_level),
+        noise_level=check_noise_level(task, options.get("noise_level")),
         **_settled(sampler, choice, plan),
     )
     begin = 0

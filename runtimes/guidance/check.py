@@ -9,20 +9,8 @@ from typing import cast
 from runtimes.checks import check_number
 from runtimes.errors import UsageError
 from runtimes.guidance.interval import WHOLE, Interval, guided_calls
+from runtimes.options import GuidanceOptions
 from runtimes.settings import Settings
-
-
-@dataclass(frozen=True)
-class GuidanceOptions:
-    """What a call asks of guidance beside its scale; None where it says nothing.
-
-    Attributes: as the fields of `Settings` of these names.
-    """
-
-    guidance_rescale: float | None = None
-    guidance_interval: Sequence[float] | None = None
-    perp_neg: bool = False
-    negative_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,7 +29,7 @@ def check_guidance(
     """Checks the options of guidance against each other.
 
     Args:
-        options: what was asked.
+        options: what was asked; the scale is not read.
         scale: guidance_scale, checked.
         embedded: whether the U-Net is told the scale, and guides itself.
         negative: whether there is a negative prompt, or embeddings of one.
@@ -50,10 +38,10 @@ def check_guidance(
         UsageError: a value is out of range, or an option has nothing to work on.
     """
     fields = GuidanceFields(
-        guidance_rescale=_share(options.guidance_rescale),
-        guidance_interval=_interval(options.guidance_interval),
-        perp_neg=_flag(options.perp_neg),
-        negative_weight=_weight(options.negative_weight),
+        guidance_rescale=_share(options.get("guidance_rescale")),
+        guidance_interval=_interval(options.get("guidance_interval")),
+        perp_neg=_flag(options.get("perp_neg")),
+        negative_weight=_weight(options.get("negative_weight")),
     )
     for name in _at_work(fields):
         if embedded:
@@ -66,7 +54,7 @@ def check_guidance(
                 f"{name} needs guidance, which guidance_scale {scale:g} turns off; give a "
                 "guidance_scale above 1."
             )
-    if options.negative_weight is not None and not fields.perp_neg:
+    if options.get("negative_weight") is not None and not fields.perp_neg:
         raise UsageError("negative_weight is an option of perp_neg, which is off; turn it on.")
     if fields.perp_neg and not negative:
         raise UsageError("perp_neg needs a negative prompt to lead away from; give one.")
@@ -129,6 +117,8 @@ def _not_an_interval(value: object) -> str:
 
 
 def _flag(value: object) -> bool:
+    if value is None:
+        return False
     if not isinstance(value, bool):
         raise UsageError(f"perp_neg must be True or False, not {value!r}.")
     return value

@@ -16,6 +16,7 @@ from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import UsageError
 from runtimes.inputs import Floats, Inputs
 from runtimes.manifest import Graph
+from runtimes.options import Given
 from runtimes.prompts.encoders import PROJECTED
 
 _ROLE = "encoder_hidden_states"
@@ -56,6 +57,18 @@ def with_embeddings(
             beside[name] = given if own is None else own
         prompt_embeds = prompt_embeds.prompt_embeds
     return replace(inputs, prompt_embeds=prompt_embeds, **beside)
+
+
+def given_inputs(given: Given) -> Inputs:
+    """The inputs of a call's pictures and arrays.
+
+    Raises:
+        UsageError: as of `with_embeddings`.
+    """
+    arrays: dict[str, Any] = {**given}
+    embeddings = [arrays.pop(name, None) for pair in _PAIRS.items() for name in pair]
+    states, pooled, negative, negative_pooled = embeddings
+    return with_embeddings(Inputs(**arrays), states, negative, pooled, negative_pooled)
 
 
 def check_texts(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtimes.bundle import Bundle, read_json
-from runtimes.checks import is_whole
+from runtimes.checks import check_count
 from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
 from runtimes.noise import Generator
@@ -127,8 +127,4 @@ def check_noise_level(task: str, value: object) -> int | None:
         return None
     if value is None:
         return NOISE_LEVEL
-    if not is_whole(value) or not 0 <= (level := int(value)) <= MAX_NOISE_LEVEL:
-        raise UsageError(
-            f"noise_level must be a whole number from 0 to {MAX_NOISE_LEVEL}, not {value!r}."
-        )
-    return level
+    return check_count("noise_level", value, MAX_NOISE_LEVEL, 0)

@@ -250,9 +250,9 @@ def test_what_follows_from_a_change_is_not_told(bundle: Path, tmp_path: Path) ->
 def test_unknown_changes_are_refused(bundle: Path, picture: Path) -> None:
     with (
         Pipeline.open(bundle) as pipe,
-        pytest.raises(UsageError, match=r"unknown setting 'sead'; .* Did you mean 'seed'"),
+        pytest.raises(UsageError, match=r"unknown option 'sead'; .* Did you mean 'seed'"),
     ):
-        pipe.repeat(picture, sead=1)
+        pipe.repeat(picture, sead=1)  # pyright: ignore[reportCallIssue]
 
 
 class More(Settings, frozen=True, kw_only=True):
@@ -281,6 +281,7 @@ def test_options_are_asked_for_where_they_were(
         return msgspec.structs.replace(base, seed=seed, blur=blur or 0.0, mask=mask or "")
 
     monkeypatch.setattr("runtimes.recorded.settle", settle_more)
+    monkeypatch.setattr("runtimes.recorded.ARGUMENTS", {"seed", "blur", "mask"})
     settings = msgspec.structs.replace(base, **options)
     found = Recorded(picture, settings, plain.origin, 0).settle(open_bundle(bundle), NO_INPUTS, {})
     assert found == settings
