@@ -82,6 +82,10 @@ class DiffusersFolder:
         """Says that model_index.json doesn't list it."""
         return SourceError(f"{self.location}: {MODEL_INDEX} lists no {folder}.")
 
+    def setting(self, name: str) -> object:
+        """What model_index.json says."""
+        return self.index.get(name)
+
     def config(self, folder: str) -> Config:
         """The network's config.json."""
         return read_config(self.path / folder / "config.json")
