@@ -60,6 +60,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: _edit(f / "unet" / "config.json", addition_embed_type="text_time"),
         "addition_embed_type is 'text_time', which takes the embedding of a text_encoder_2",
     ),
+    "shards without an index": (
+        lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").rename(
+            f / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors"
+        ),
+        "holds diffusion_pytorch_model-00001-of-00002.safetensors, and neither .* nor an index",
+    ),
     "other shape": (
         lambda f: _edit(f / "unet" / "config.json", in_channels=5),
         r"conv_in.weight has shape \[32, 4, 3, 3\], the config asks for \[32, 5, 3, 3\]",
