@@ -81,6 +81,13 @@ def export(
     text_encoder: TextEncoder = None,
     prediction_type: PredictionType = None,
     revision: Revision = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="The bundle's default of sampler steps, in place of the model's own."),
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Its default guidance, likewise; 0 for a distilled model.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -88,6 +95,7 @@ def export(
 
     After an interruption the same command goes on from what was finished.
     """
+    from exporter.defaults import Wanted
     from exporter.export import export as run
 
     manifest = run(
@@ -100,6 +108,7 @@ def export(
         source_options=_source_options(
             config, tokenizer, vae, text_encoder, prediction_type, revision
         ),
+        wanted=Wanted(steps, guidance_scale),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)

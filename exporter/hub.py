@@ -15,7 +15,7 @@ from typing import Any
 
 from exporter.errors import SourceError
 from exporter.progress import Progress
-from exporter.source import PICKLES
+from exporter.source import NETWORKS, PICKLES
 from exporter.sources.folder import (
     MODEL_INDEX,
     SCHEDULER,
@@ -28,7 +28,7 @@ from runtimes.errors import UsageError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CONFIG = "config.json"
-_FOLDERS = ("text_encoder", "unet", "vae")
+_TOKENIZERS = ("tokenizer", "tokenizer_2")
 _TIMEOUT_SECONDS = 30
 _WORTH_TELLING_BYTES = 1_000_000
 
@@ -113,8 +113,8 @@ def open_hub_model(hub_id: str, revision: str | None, progress: Progress) -> Hub
         return model
     if MODEL_INDEX not in model.sizes:
         raise _no_model(hub_id, list(model.sizes))
-    wanted = [MODEL_INDEX, SCHEDULER, *(f"{folder}/{_CONFIG}" for folder in _FOLDERS)]
-    wanted += [f"tokenizer/{name}" for name in TOKENIZER_FILES]
+    wanted = [MODEL_INDEX, SCHEDULER, *(f"{folder}/{_CONFIG}" for folder in NETWORKS)]
+    wanted += [f"{folder}/{name}" for folder in _TOKENIZERS for name in TOKENIZER_FILES]
     for name in wanted:
         if name in model.sizes:
             model.fetch(name)

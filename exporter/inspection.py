@@ -12,21 +12,26 @@ from exporter.components.base import Config, class_name
 from exporter.errors import SourceError
 from exporter.families import family_of
 from exporter.original.identify import CHECKPOINT, identify
-from exporter.source import Source, SourceOptions, refuse_pickle
+from exporter.source import NETWORKS, Source, SourceOptions, refuse_pickle
 from exporter.sources.checkpoint import Checkpoint, Inferred, open_checkpoint
 from exporter.sources.folder import open_folder
 from exporter.weights import PRECISIONS, Tensor, read_header, read_metadata
 
-NETWORKS = ("text_encoder", "unet", "vae")
-
+_TEXT_FIELDS = ("hidden_size", "num_hidden_layers", "hidden_act", "vocab_size")
 _SHOWN_FIELDS = {
-    "text_encoder": ("hidden_size", "num_hidden_layers", "hidden_act", "vocab_size"),
+    "text_encoder": _TEXT_FIELDS,
+    "text_encoder_2": (*_TEXT_FIELDS, "projection_dim"),
     "unet": (
         "in_channels",
         "block_out_channels",
         "layers_per_block",
         "cross_attention_dim",
         "attention_head_dim",
+        "transformer_layers_per_block",
+        "reverse_transformer_layers_per_block",
+        "mid_block_type",
+        "addition_embed_type",
+        "time_cond_proj_dim",
         "use_linear_projection",
         "sample_size",
     ),
@@ -145,14 +150,13 @@ def _inspect_folder(path: Path) -> SourceInspection:
     if not opened.has("unet"):
         raise opened.lacks("unet")
     family = family_of(opened)
-    linear = bool(opened.config("unet").get("use_linear_projection", False))
     scheduler = opened.scheduler_config()
     said = "prediction_type" in scheduler
     return _inspected(
         opened,
         title=f"a Diffusers folder of {family.unsaid.title}",
         reason=f"model_index.json says {opened.pipeline_class}; unet/config.json says "
-        f"use_linear_projection={str(linear).lower()}",
+        f"{_said(opened.config('unet'))}",
         prediction=(
             (family.predicts, "the pipeline")
             if family.predicts is not None
@@ -168,6 +172,14 @@ def _inspect_folder(path: Path) -> SourceInspection:
         },
         metadata={},
     )
+
+
+def _said(unet: Config) -> str:
+    """The fields of a U-Net's config that tell families apart."""
+    if (added := unet.get("addition_embed_type")) is not None:
+        width = unet.get("cross_attention_dim")
+        return f"addition_embed_type={added} and cross_attention_dim={width}"
+    return f"use_linear_projection={str(bool(unet.get('use_linear_projection'))).lower()}"
 
 
 def _inspected(
@@ -192,7 +204,7 @@ def _inspected(
         prediction_type=prediction[0],
         prediction_known_from=prediction[1],
         networks=networks,
-        missing=tuple(name for name in NETWORKS if name not in networks),
+        missing=tuple(n for n in (*family.tokenizers, "unet", "vae") if n not in networks),
         unused_weights=len(source.parts.unused) if isinstance(source, Checkpoint) else 0,
         metadata=metadata,
     )
@@ -212,7 +224,8 @@ def _network(source: Source, folder: str, known_from: str) -> InspectedNetwork:
 
 
 def _architecture(folder: str, config: Config) -> dict[str, object]:
-    return {name: config[name] for name in _SHOWN_FIELDS[folder] if name in config}
+    known = {name: config.get(name) for name in _SHOWN_FIELDS[folder]}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _dtypes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ from runtimes.errors import UsageError, unknown_name
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
+NETWORKS = ("text_encoder", "text_encoder_2", "unet", "vae")
+"""Networks of a model, by their folders in Diffusers."""
+
 Kind = Literal["folder", "checkpoint", "hub"]
 PredictionType = Literal["epsilon", "v_prediction"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
@@ -57,6 +60,10 @@ class Source(Protocol):
 
     def lacks(self, folder: str) -> SourceError:
         """The error that says a network is absent and what to do."""
+        ...
+
+    def setting(self, name: str) -> object:
+        """A setting of the pipeline, as model_index.json has them beside networks; None: unsaid."""
         ...
 
     def config(self, folder: str) -> Config:

@@ -23,7 +23,7 @@ from exporter.locate import find_in_bundle
 from exporter.match import parameters
 from exporter.prepare import Prepared, prepare
 from exporter.progress import Progress, silent
-from exporter.reference import Carried, Sample, run_reference
+from exporter.reference import Carried, Sample, carried_widths, run_reference
 from exporter.report import (
     THRESHOLDS_DB,
     Array,
@@ -127,7 +127,8 @@ def verify_components(
         locate: look for a departing node also where a component passes.
         progress: called with lines on what is done.
     """
-    carried = Carried.initial(manifest, _embedding_width(prepared))
+    unet = prepared["unet"].config if "unet" in prepared else None
+    carried = Carried.initial(manifest, *carried_widths(unet))
     results: dict[str, ComponentReport] = {}
     for name in manifest.components:
         handed_on = journal.kept / name
@@ -246,10 +247,6 @@ def _from_recipe(bundle: Bundle, name: str) -> Prepared:
     component = load_component(recipe.component)
     weights = read_header(bundle.path / recipe.weights)
     return Prepared(component, read_json(bundle.path / recipe.config), weights)
-
-
-def _embedding_width(prepared: Mapping[str, Prepared]) -> int:
-    return int(prepared["unet"].config["cross_attention_dim"]) if "unet" in prepared else 1
 
 
 def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:

@@ -73,6 +73,7 @@ _NETWORKS = {
 """What a picture from text takes: component → the output that is read."""
 
 _FLOAT32_BYTES = 4
+_SECOND_ENCODER = "text_encoder_2"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,12 @@ def check_drawable(
         raise UsageError(
             f"{where} can't draw a whole picture from text; it is made for "
             f"{', '.join(tasks) or 'no task that this version of latedge knows'}: {instead}."
+        )
+    # The runtime draws with one text encoder; this ends when it draws with both.
+    if _SECOND_ENCODER in components:
+        raise UsageError(
+            f"{where}: whole pictures of models with a {_SECOND_ENCODER} can't be verified yet; "
+            f"{instead}."
         )
     missing = [name for name in _NETWORKS if name not in components]
     if missing:

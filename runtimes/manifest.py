@@ -17,7 +17,7 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
@@ -101,12 +101,39 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Latents(msgspec.Struct, frozen=True, kw_only=True):
-    """The latent space: channels, the factor that brings it to unit variance, pixels per cell."""
+class Latents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The latent space.
+
+    Attributes:
+        channels: of the latents.
+        scaling_factor: what brings the VAE's latents to unit variance.
+        vae_factor: pixels per cell, in each direction.
+        latents_mean: of the VAE's latents by channel, where its config says it: the U-Net's are
+            (latents - mean) · scaling_factor / std; None in other models.
+        latents_std: their standard deviation by channel, likewise.
+    """
 
     channels: int
     scaling_factor: float
     vae_factor: int
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+
+
+class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
+    """How SDXL's pooled text embedding and the numbers about a picture are made.
+
+    Attributes:
+        force_zeros_for_empty_prompt: where no negative prompt is given, its states and its pooled
+            embedding are zeros rather than an empty prompt's.
+        requires_aesthetics_score: an aesthetic score stands in `time_ids` in the place of the
+            target size: 5 numbers for 6.
+        is_cosxl_edit: an InstructPix2Pix model that takes its picture's latents scaled.
+    """
+
+    force_zeros_for_empty_prompt: bool
+    requires_aesthetics_score: bool
+    is_cosxl_edit: bool = False
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +185,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         requires: features that a reader must know.
         low_res_scheduler: path of the scheduler_config.json of the noise that an upscaler adds to
             its picture; None for other models.
+        conditioning: of SDXL's; None for other models.
     """
 
     schema: str
@@ -174,6 +202,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str | None = None
     requires: tuple[str, ...] = ()
     low_res_scheduler: str | None = None
+    conditioning: Conditioning | None = None
 
 
 class _Version(msgspec.Struct):

@@ -25,9 +25,10 @@ Memory = Literal["high", "low"]
 
 ROLES: dict[str, Roles] = {
     "text_encoder": Roles(("input_ids",), (), "last_hidden_state"),
+    "text_encoder_2": Roles(("input_ids",), (), "last_hidden_state"),
     "unet": Roles(
         ("sample", "timestep", "encoder_hidden_states"),
-        ("class_labels", "timestep_cond"),
+        ("class_labels", "timestep_cond", "text_embeds", "time_ids"),
         "out_sample",
     ),
     "vae_decoder": Roles(("latent_sample",), (), "sample"),

@@ -75,7 +75,7 @@ class TextEncoder(Component):
     def buffers(self, config: Config) -> Mapping[str, Array]:
         """Positions 0 … 76, which transformers registers as a buffer that it doesn't save."""
         length = int(config["max_position_embeddings"])
-        key = self.canonical("embeddings.position_ids")
+        key = f"{PREFIX}embeddings.position_ids"
         return {key: np.arange(length, dtype=np.int64)[np.newaxis]}
 
     def reference(
@@ -102,10 +102,16 @@ class _Flat(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         out = self.network(input_ids, output_hidden_states=True)
         last = out.last_hidden_state
-        position = (input_ids == self.eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
-        index = position.unsqueeze(-1).expand(-1, 1, last.shape[-1])
+        pooled = pooled_state(last, input_ids, self.eos_token_id)
         normalised = map(self.network.final_layer_norm, out.hidden_states[:-1])
-        return last, last.gather(1, index).squeeze(1), *out.hidden_states, *normalised
+        return last, pooled, *out.hidden_states, *normalised
+
+
+def pooled_state(states: torch.Tensor, input_ids: torch.Tensor, eos_token_id: int) -> torch.Tensor:
+    """The states [b, s, d] at the first end of each text: [b, d]."""
+    position = (input_ids == eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
+    index = position.unsqueeze(-1).expand(-1, 1, states.shape[-1])
+    return states.gather(1, index).squeeze(1)
 
 
 def text_config(config: Config) -> CLIPTextConfig:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from exporter.components.base import Config, class_name
+from exporter.conditioning import settings
 from exporter.families.table import Family
 from exporter.source import Source
 from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
@@ -18,14 +19,10 @@ __all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
     "unet": ("diffusers", "UNet2DConditionModel"),
 }
 _FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
-_ABSENT: Config = {
-    "feature_extractor": (None, None),
-    "safety_checker": (None, None),
-    "requires_safety_checker": False,
-}
 
 
 def canonical_texts(
@@ -54,7 +51,8 @@ def canonical_texts(
         "scheduler": ("diffusers", scheduler.get("_class_name")),
         **{name: _class_of(source, name) for name in (_FOLDER_OF.get(c, c) for c in components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
-        **_ABSENT,
+        **family.index,
+        **settings(source),
     }
     texts = {SCHEDULER: encode(scheduler)}
     low_res = source.low_res_scheduler_config()

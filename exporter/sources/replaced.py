@@ -51,6 +51,10 @@ class Replaced:
         """The source's."""
         return self.base.lacks(folder)
 
+    def setting(self, name: str) -> object:
+        """The source's."""
+        return self.base.setting(name)
+
     def config(self, folder: str) -> Config:
         """The other part's, or the source's."""
         return self.parts[folder].config if folder in self.parts else self.base.config(folder)
