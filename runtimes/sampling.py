@@ -38,7 +38,7 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
             pipeline was closed.
         Cancelled: the callback returned False.
     """
-    prompted = embed(call.parts, call.settings, call.inputs, call.watch)
+    prompted = embed(call.parts, call.settings, call.inputs.given, call.watch)
     start = load_task(call.settings.task).start(call)
     with call.parts.use("unet", call.watch) as unet:
         denoiser = _denoiser(call, unet, start, prompted)
