@@ -19,10 +19,10 @@ from runtimes.schedule import SPACINGS
 
 if TYPE_CHECKING:
     from runtimes.bundle import Bundle
-    from runtimes.inputs import Inputs
     from runtimes.metadata import Origin
     from runtimes.options import Changes, Given
     from runtimes.parts import Memory
+    from runtimes.read_inputs import ReadInputs
     from runtimes.recorded import Recorded
     from runtimes.result import Preview, Result
 
@@ -201,6 +201,7 @@ def generate(
     from runtimes.bundle import open_bundle
     from runtimes.parts import check_memory
     from runtimes.prompts.given import given_inputs
+    from runtimes.read_inputs import ReadInputs
     from runtimes.recorded import read_recorded
 
     if from_picture is None and prompt is None and prompt_embeds is None:
@@ -211,7 +212,7 @@ def generate(
     kept = check_memory(memory)
     # Flags of the call have its options' names, and are taken by them.
     asked = _asked(context.params)
-    inputs = given_inputs(_given(context.params))
+    inputs = ReadInputs(given_inputs(_given(context.params)))
     recorded = None if from_picture is None else read_recorded(from_picture)
     engine = Engine(device, threads, kept)
     result = _made(open_bundle(bundle), inputs, asked, recorded, engine, output)
@@ -244,7 +245,7 @@ class Engine:
 
 def _made(
     bundle: Bundle,
-    inputs: Inputs,
+    inputs: ReadInputs,
     asked: Changes,
     recorded: Recorded | None,
     engine: Engine,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from runtimes.checks import check_count, check_number, check_seed, check_share
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import MAX_PIXELS
 from runtimes.options import Options
-from runtimes.picture_input import READERS, Read, sha256
 
 STRENGTHS: Mapping[str, float] = {
     "image-to-image": 0.8,
@@ -25,9 +20,6 @@ STRENGTHS: Mapping[str, float] = {
 
 MAX_BLUR = 1000.0
 """Pixels: the radius of a Gaussian that softens a mask."""
-
-LATENTS = ("latents", "image_latents")
-"""Fields of `Inputs` that hold latents."""
 
 
 @dataclass(frozen=True)
@@ -99,34 +91,3 @@ def _variation(
     found = check_seed(seed, "variation_seed")
     # At 0 it plays no part: not in the picture, and not in what the picture says of itself.
     return (found, share) if share else (None, 0.0)
-
-
-def read_inputs(inputs: Inputs) -> dict[str, tuple[Read, ...]]:
-    """The pictures of a call by the field of `Inputs`, those that are there.
-
-    Raises:
-        UsageError: one isn't taken; says why.
-    """
-    found = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
-    return {
-        name: read(found[name]) for name, read in READERS.items() if found.get(name) is not None
-    }
-
-
-def digests(inputs: Inputs, pictures: Mapping[str, tuple[Read, ...]]) -> dict[str, str]:
-    """SHA-256 of what a call was given beside its settings, by the field of `Inputs`.
-
-    Args:
-        inputs: of the call.
-        pictures: of them, as `read_inputs` gives them.
-    """
-    found = {name: sha256(read) for name, read in pictures.items()}
-    for name in LATENTS:
-        given: object = getattr(inputs, name)
-        if not isinstance(given, np.ndarray):
-            continue
-        latents = cast("NDArray[Any]", given)
-        # Latents of another type are refused where their shape is known.
-        if np.issubdtype(latents.dtype, np.floating):
-            found[name] = sha256([latents.astype(np.float32)])
-    return found

@@ -38,11 +38,12 @@ from runtimes.prompts.embed import Reader, encode
 from runtimes.prompts.encoders import LATENT_UPSCALING, check_clip_skip, text_encoders
 from runtimes.prompts.given import given_inputs
 from runtimes.prompts.plan import check_long_prompts, check_syntax
+from runtimes.read_inputs import ReadInputs, check_same
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
-from runtimes.settle import NEEDED, NO_INPUTS, check_able, check_inputs, settle
+from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -170,7 +171,7 @@ class Pipeline:
             NegativePromptUnused: there is a negative prompt, and guidance is off.
         """
         given, said = split(options)
-        inputs = given_inputs(given)
+        inputs = ReadInputs(given_inputs(given))
         settings = settle(
             self.bundle,
             prompt,
@@ -185,7 +186,7 @@ class Pipeline:
         self,
         picture: Path | str,
         *,
-        inputs: Inputs = NO_INPUTS,
+        inputs: Inputs | ReadInputs = NO_INPUTS,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
         **changes: Unpack[Changes],
@@ -212,10 +213,11 @@ class Pipeline:
             NotTheSame: one line for each thing that differs from when the picture was made.
         """
         recorded = read_recorded(picture)
-        settings = recorded.settle(self.bundle, inputs, changes)
+        read = ReadInputs.of(inputs)
+        settings = recorded.settle(self.bundle, read, changes)
         for line in recorded.differences(settings, self.origin, changes):
             warnings.warn(line, NotTheSame, stacklevel=2)
-        result = self.run(settings, inputs, output_type=output_type, callback=callback)
+        result = self.run(settings, read, output_type=output_type, callback=callback)
         index = recorded.index_in(changes)
         return result if index is None else result.picture(index)
 
@@ -266,7 +268,7 @@ class Pipeline:
     def run(
         self,
         settings: Settings,
-        inputs: Inputs = NO_INPUTS,
+        inputs: Inputs | ReadInputs = NO_INPUTS,
         *,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback: Callback | None = None,
@@ -285,11 +287,12 @@ class Pipeline:
                 "output_type 'latent' can't be given with padding_mask_crop: the picture is put "
                 "together of pixels; take 'pil' or 'np', or the result's latents of the part."
             )
-        check_inputs(settings, inputs)
-        warn_unused(settings, inputs)
+        read = ReadInputs.of(inputs)
+        check_same(settings, read)
+        warn_unused(settings, read.given)
         watch = Stopwatch()
         with self._parts.turn(), watch.lap("total"):
-            call = self._call(settings, inputs, watch)
+            call = self._call(settings, read, watch)
             start, finished = sample(call, callback)
             images = finished
             if output_type != "latent":
@@ -300,7 +303,7 @@ class Pipeline:
         peak = peak_rss_bytes()
         return Result(images, finished, settings, self.origin, watch.timings(), peak)
 
-    def _call(self, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Call:
+    def _call(self, settings: Settings, inputs: ReadInputs, watch: Stopwatch) -> Call:
         steps = settings.num_inference_steps
         plan = make_plan(self.bundle, settings.sampler, steps, settings.choice)
         return Call(

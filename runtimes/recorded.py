@@ -19,6 +19,7 @@ from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.metadata import Origin
 from runtimes.options import Changes, check_names, names_of
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.settle import settle
 
@@ -67,7 +68,7 @@ class Recorded:
     origin: Origin
     index: int
 
-    def settle(self, bundle: Bundle, inputs: Inputs, changes: Changes) -> Settings:
+    def settle(self, bundle: Bundle, inputs: Inputs | ReadInputs, changes: Changes) -> Settings:
         """The settings of the call that makes the picture again, checked against a bundle.
 
         Args:
@@ -80,7 +81,8 @@ class Recorded:
                 pictures that aren't given.
             BundleError: the bundle can't make such pictures.
         """
-        given = {name for name, value in vars(inputs).items() if value is not None}
+        read = ReadInputs.of(inputs)
+        given = {name for name, value in vars(read.given).items() if value is not None}
         taken = {*self.settings.input_sha256}
         if self.settings.embeddings_sha256 is not None:
             taken.add("prompt_embeds")
@@ -101,10 +103,10 @@ class Recorded:
             if f"{name}_embeds" in given and name not in changes:
                 # Empty texts in the record: embeddings stood in their place.
                 del asked[name]
-        by_itself = settle(bundle, inputs=inputs, **asked)
+        by_itself = settle(bundle, inputs=read, **asked)
         unlike = self._unlike(by_itself)
         more = {name: value for name, value in unlike.items() if name not in replaced}
-        return settle(bundle, inputs=inputs, **{**more, **asked}) if more else by_itself
+        return settle(bundle, inputs=read, **{**more, **asked}) if more else by_itself
 
     def index_in(self, changes: Changes) -> int | None:
         """Which picture of the call is this one; None where it's a call of other pictures."""

@@ -42,7 +42,7 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
             pipeline was closed.
         Cancelled: the callback returned False.
     """
-    prompted = embed(call.bundle, call.parts, call.settings, call.inputs, call.watch)
+    prompted = embed(call.bundle, call.parts, call.settings, call.inputs.given, call.watch)
     start = load_task(call.settings.task).start(call)
     end = last_level(
         call.sampler, call.levels, call.settings.denoising_end, call.num_train_timesteps

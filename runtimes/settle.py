@@ -16,13 +16,12 @@ from runtimes.checks import (
 from runtimes.errors import BundleError, UsageError
 from runtimes.guidance.check import check_guidance, check_guided_calls
 from runtimes.guidance.embedding import guides_itself
-from runtimes.image_latents import count_latents
 from runtimes.inputs import Inputs
 from runtimes.latents import built_side, check_side
 from runtimes.manifest import Graph
 from runtimes.options import Options, check_names, names_of
 from runtimes.picture_input import Read, size_of
-from runtimes.picture_options import LATENTS, digests, read_inputs, settle_options
+from runtimes.picture_options import settle_options
 from runtimes.plan import Plan, make_plan
 from runtimes.preprocess import floored
 from runtimes.prompts.branches import Texts
@@ -30,6 +29,7 @@ from runtimes.prompts.check import check_readable
 from runtimes.prompts.encoders import check_clip_skip
 from runtimes.prompts.given import check_texts, embeddings_sha256
 from runtimes.prompts.plan import check_long_prompts, check_syntax
+from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import SAMPLERS, default_sampler, options_of, sampler_names
 from runtimes.samplers.choice import Scalar, ScheduleChoice
 from runtimes.samplers.options import SIGMA_FLAGS
@@ -54,7 +54,7 @@ def settle(
     prompt: str | Sequence[str] | None = None,
     negative_prompt: str | Sequence[str] | None = None,
     *,
-    inputs: Inputs = NO_INPUTS,
+    inputs: Inputs | ReadInputs = NO_INPUTS,
     tokenizers: Mapping[str, ClipTokenizer] | None = None,
     **options: Unpack[Options],
 ) -> Settings:
@@ -74,19 +74,19 @@ def settle(
     """
     check_names(options, names_of(Options))
     check_able(bundle)
-    task = pick_task(inputs, bundle.manifest.tasks)
+    read = ReadInputs.of(inputs)
+    task = pick_task(read.given, bundle.manifest.tasks)
     check_task(bundle, task)
-    fields = settle_options(task, inputs, options)
-    pictures = read_inputs(inputs)
+    fields = settle_options(task, read.given, options)
     defaults = bundle.manifest.defaults
-    prompts, negatives = check_texts(prompt, negative_prompt, inputs)
+    prompts, negatives = check_texts(prompt, negative_prompt, read.given)
     scale = check_guidance_scale(_given(options.get("guidance_scale"), defaults.guidance_scale))
     embedded = guides_itself(bundle)
     guidance = check_guidance(
         options,
         scale,
         embedded=embedded,
-        negative=any(negatives) or inputs.negative_prompt_embeds is not None,
+        negative=any(negatives) or read.given.negative_prompt_embeds is not None,
     )
     syntax = check_syntax(options.get("prompt_syntax"))
     asked = options.get("sampler")
@@ -96,14 +96,12 @@ def settle(
     plan = make_plan(bundle, sampler, steps, choice)
     timesteps_visited = [level.timestep for level in plan.levels[:-1]]
     _check_timesteps(bundle.graph("unet"), sampler, timesteps_visited)
-    images = pictures.get("image", ())
     # One prompt for several pictures is the prompt of each.
-    texts_alone = inputs.prompt_embeds is None
-    given = len(images) or count_latents(inputs)
-    each = given if given and len(prompts) == 1 and texts_alone else 1
+    texts_alone = read.given.prompt_embeds is None
+    each = read.count if read.count and len(prompts) == 1 and texts_alone else 1
     # What is painted of a cropped picture has the model's own size, not the picture's.
-    sized_by = images if fields.padding_mask_crop is None else ()
-    own = _own_size(bundle, task, images, inputs)
+    sized_by = read.image if fields.padding_mask_crop is None else ()
+    own = _own_size(bundle, task, read)
     settings = Settings(
         prompt=prompts * each,
         negative_prompt=negatives * each,
@@ -122,7 +120,7 @@ def settle(
         padding_mask_crop=fields.padding_mask_crop,
         variation_seed=fields.variation_seed,
         variation_strength=fields.variation_strength,
-        input_sha256=digests(inputs, pictures),
+        input_sha256=read.sha256,
         vae_tile=check_vae_tile(bundle, options.get("vae_tile")),
         guidance_rescale=guidance.guidance_rescale,
         guidance_interval=guidance.guidance_interval,
@@ -132,7 +130,7 @@ def settle(
         prompt_syntax=syntax,
         long_prompts=check_long_prompts(options.get("long_prompts"), syntax),
         clip_skip=check_clip_skip(bundle, options.get("clip_skip")),
-        embeddings_sha256=embeddings_sha256(inputs),
+        embeddings_sha256=embeddings_sha256(read.given),
         noise_level=check_noise_level(task, options.get("noise_level")),
         **_settled(sampler, choice, plan),
     )
@@ -140,8 +138,8 @@ def settle(
     if settings.strength is not None:
         begin = check_entry(plan.sampler, plan.levels, settings)
     check_guided_calls(settings, len(plan.levels) - 1 - begin)
-    check_readable(bundle, Texts.of(settings), inputs, settings.clip_skip, tokenizers)
-    load_task(task).check(bundle, settings, inputs)
+    check_readable(bundle, Texts.of(settings), read.given, settings.clip_skip, tokenizers)
+    load_task(task).check(bundle, settings, read)
     return settings
 
 
@@ -161,28 +159,6 @@ def check_able(bundle: Bundle) -> None:
         bundle.graph(name)
     if "text_encoder" not in bundle.manifest.tokenizers:
         raise BundleError(f"{bundle.path} has no tokenizer for its text encoder. Export it again.")
-
-
-def check_inputs(settings: Settings, inputs: Inputs) -> None:
-    """Refuses pictures and latents that settings weren't made for.
-
-    Raises:
-        UsageError: says which.
-    """
-    found = digests(inputs, read_inputs(inputs))
-    for name in sorted(found.keys() | settings.input_sha256.keys()):
-        if found.get(name) != settings.input_sha256.get(name):
-            given = "another one" if name in found else "none"
-            made_for = _told(name, settings.input_sha256.get(name))
-            raise UsageError(
-                f"these settings were made for {made_for} as {name}, and {given} was "
-                "given; give the same, or call the pipeline anew."
-            )
-
-
-def _told(name: str, digest: str | None) -> str:
-    what = "values" if name in LATENTS else "pixels"
-    return "none" if digest is None else f"{what} of SHA-256 {digest[:12]}…"
 
 
 def check_task(bundle: Bundle, task: str) -> None:
@@ -250,12 +226,10 @@ def _settled(sampler: str, choice: ScheduleChoice, plan: Plan) -> _Settled:
     }
 
 
-def _own_size(
-    bundle: Bundle, task: str, images: Sequence[Read], inputs: Inputs
-) -> tuple[int, int] | None:
+def _own_size(bundle: Bundle, task: str, inputs: ReadInputs) -> tuple[int, int] | None:
     """Height and width that an upscaling gives; None for other tasks."""
     if task == "upscaling":
-        return upscaled_size(images[0], bundle.manifest.latents.vae_factor)
+        return upscaled_size(inputs.image[0], bundle.manifest.latents.vae_factor)
     return latent_upscaling.upscaled_size(bundle, inputs) if task == "latent-upscaling" else None
 
 

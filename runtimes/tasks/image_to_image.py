@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from runtimes.bundle import Bundle
-from runtimes.inputs import Inputs
-from runtimes.picture_input import read_pictures
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import begin_of, check_pictures, noised, samples, spread
 from runtimes.tasks.start_noise import check_noise, start_noise
@@ -19,15 +18,15 @@ class ImageToImage:
     that were given, then the noise that is added.
     """
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`."""
         check_noise(bundle, settings, inputs)
-        check_pictures(bundle, settings, read_pictures(inputs.image))
+        check_pictures(bundle, settings, inputs.image)
 
     def start(self, call: Call) -> Start:
         """See `Task.start`."""
         settings = call.settings
-        clean = encode(call, samples(read_pictures(call.inputs.image), settings))
+        clean = encode(call, samples(call.inputs.image, settings))
         noise = start_noise(call)
         begin = begin_of(call)
         return Start(noised(spread(clean, settings.count), noise, call.levels[begin]), begin=begin)

@@ -16,11 +16,11 @@ from PIL import Image, ImageFilter
 
 from runtimes.bundle import Bundle
 from runtimes.errors import BundleError, UsageError
-from runtimes.inputs import Inputs
 from runtimes.mask_crop import crop_box, filled, pasted_back
-from runtimes.picture_input import Read, read_masks, read_pictures, size_of
+from runtimes.picture_input import Read, size_of
 from runtimes.pictures import to_pillow
 from runtimes.preprocess import to_cells, to_mask
+from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import (
@@ -45,7 +45,7 @@ class Inpainting:
     that is added to the picture. There the picture is then forgotten.
     """
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: masks of the pictures' sizes, with something to paint."""
         check_noise(bundle, settings, inputs)
         _sees_mask(bundle)
@@ -98,8 +98,8 @@ class _Given:
     finish: Callable[[Floats], Floats] | None = None
 
 
-def _given(settings: Settings, inputs: Inputs) -> _Given:
-    pictures, masks = read_pictures(inputs.image), read_masks(inputs.mask_image)
+def _given(settings: Settings, inputs: ReadInputs) -> _Given:
+    pictures, masks = inputs.image, inputs.mask_image
     check_number("mask_image", len(masks), len(pictures), "images")
     for picture in pictures:
         for mask in masks:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.engine import Array
-from runtimes.inputs import Inputs
 from runtimes.noise import Generator
 from runtimes.parts import Parts
+from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents, Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
@@ -30,7 +30,7 @@ class Call:
         bundle: what runs.
         parts: its components.
         settings: what was asked.
-        inputs: the pictures and arrays that came with it.
+        inputs: the pictures and arrays that came with it, read.
         sampler: the sampler, made.
         levels: the levels that it visits.
         generator: all the call's random numbers, in the order in which diffusers draws them.
@@ -42,7 +42,7 @@ class Call:
     bundle: Bundle
     parts: Parts
     settings: Settings
-    inputs: Inputs
+    inputs: ReadInputs
     sampler: Sampler
     levels: tuple[Level, ...]
     generator: Generator
@@ -79,7 +79,7 @@ class Start:
 class Task(Protocol):
     """A way to use a latent diffusion model. What is wrong with the inputs shows in `check`."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """Refuses what can't be done, before anything is loaded.
 
         Raises:
