@@ -37,3 +37,7 @@ class Inputs:
     prompt_embeds: Floats | None = None
     negative_prompt_embeds: Floats | None = None
     image_latents: Floats | None = None
+
+
+NO_INPUTS = Inputs()
+"""Nothing beside the settings."""

@@ -11,6 +11,7 @@ from typing import Literal, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.abilities import NEEDED, check_able
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import (
     check_callback,
@@ -22,7 +23,7 @@ from runtimes.checks import (
 from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import UsageError
 from runtimes.guidance.embedding import guides_itself
-from runtimes.inputs import Inputs
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.machine import machine
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
@@ -43,7 +44,7 @@ from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
-from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
+from runtimes.settle import settle
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
