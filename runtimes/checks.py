@@ -34,11 +34,26 @@ def check_negative_prompts(negative: object, count: int) -> tuple[str, ...]:
     Raises:
         UsageError: not text, or not as many as there are prompts.
     """
-    texts = _check_texts("negative_prompt", "" if negative is None else negative)
-    if negative is None or isinstance(negative, str):
+    return check_texts_of("negative_prompt", "" if negative is None else negative, count)
+
+
+def check_texts_of(name: str, given: object, count: int) -> tuple[str, ...]:
+    """Texts that go with `count` prompts; one stands for all.
+
+    Args:
+        name: the argument.
+        given: a text or several.
+        count: how many prompts there are.
+
+    Raises:
+        UsageError: not text, or not as many as there are prompts.
+    """
+    texts = _check_texts(name, given)
+    if isinstance(given, str):
         return texts * count
     if len(texts) != count:
-        raise UsageError(f"there are {count} prompts, but {len(texts)} negative prompts.")
+        what = f"{name.replace('_', ' ')}s" if name == "negative_prompt" else f"of {name}"
+        raise UsageError(f"there are {count} prompts, but {len(texts)} {what}.")
     return texts
 
 

@@ -41,3 +41,7 @@ class Inputs:
     image_latents: Floats | None = None
     pooled_prompt_embeds: Floats | None = None
     negative_pooled_prompt_embeds: Floats | None = None
+
+
+NO_INPUTS = Inputs()
+"""Nothing beside the settings."""

@@ -128,7 +128,8 @@ class PictureOptions(TypedDict, total=False):
 
     Attributes:
         strength: share of the steps that are made, 0 to 1: how much of the image is changed. 0.8
-            by default; for inpainting 1, which takes nothing over where the mask is white.
+            by default; for inpainting 1, which takes nothing over where the mask is white. SDXL's
+            are 0.3 and 0.9999, as in diffusers.
         mask_blur: softens the mask by a Gaussian of that radius in pixels. What the U-Net paints
             has hard edges nonetheless; with padding_mask_crop what is pasted back has soft ones.
         padding_mask_crop: paints the surroundings of the mask alone, so many pixels wide, at

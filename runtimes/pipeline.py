@@ -11,6 +11,7 @@ from typing import Literal, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.abilities import check_able, needed
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.checks import (
     check_callback,
@@ -22,7 +23,7 @@ from runtimes.checks import (
 from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import UsageError
 from runtimes.guidance.embedding import guides_itself
-from runtimes.inputs import Inputs
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.machine import machine
 from runtimes.metadata import Origin
 from runtimes.noise import Generator
@@ -43,7 +44,8 @@ from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
-from runtimes.settle import NEEDED, NO_INPUTS, check_able, settle
+from runtimes.settle import settle
+from runtimes.span import span_of
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -105,7 +107,7 @@ class Pipeline:
         opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         check_able(opened)
         parts = Parts.open(
-            opened, NEEDED, device=device, threads=threads, memory=check_memory(memory)
+            opened, needed(opened), device=device, threads=threads, memory=check_memory(memory)
         )
         with parts.use(_of_the_unets_engine(opened)) as component:
             origin = Origin(
@@ -314,7 +316,7 @@ class Pipeline:
             sampler=plan.sampler,
             levels=plan.levels,
             prediction_type=plan.prediction_type,
-            num_train_timesteps=plan.num_train_timesteps,
+            span=span_of(settings, plan),
             generator=Generator(settings.seed),
             watch=watch,
         )
@@ -323,4 +325,4 @@ class Pipeline:
 def _of_the_unets_engine(bundle: Bundle) -> str:
     """The first component that the U-Net's engine runs: the smallest, where one runs them all."""
     engine = bundle.graph("unet").engine
-    return next(name for name in NEEDED if bundle.graph(name).engine == engine)
+    return next(name for name in needed(bundle) if bundle.graph(name).engine == engine)

@@ -99,8 +99,11 @@ class Recorded:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
             asked["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
+        if self.settings.zero_negative and "negative_prompt" not in changes:
+            # Nothing was said: that is not the same as the empty text.
+            del asked["negative_prompt"]
         for name in ("prompt", "negative_prompt"):
-            if f"{name}_embeds" in given and name not in changes:
+            if name in asked and f"{name}_embeds" in given and name not in changes:
                 # Empty texts in the record: embeddings stood in their place.
                 del asked[name]
         by_itself = settle(bundle, inputs=read, **asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from runtimes.engine import Array
 from runtimes.errors import EngineError
 from runtimes.guidance import Branches, Condition, Predict, guided_network
 from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding, guides_itself
-from runtimes.handover import last_level
 from runtimes.micro_conditioning import TIME_IDS, takes_score, time_ids
 from runtimes.pictures import to_pillow
 from runtimes.prompts import Embeddings, Prompted, embed
@@ -44,38 +42,10 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
     """
     prompted = embed(call.bundle, call.parts, call.settings, call.inputs.given, call.watch)
     start = load_task(call.settings.task).start(call)
-    end = last_level(
-        call.sampler, call.levels, call.settings.denoising_end, call.num_train_timesteps
-    )
-    stage = Stage("unet", start, end)
-    return start, _run(call, stage, prompted, callback)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A U-Net's share of the way.
-
-    Attributes:
-        unet: the component.
-        start: what it begins with, and where.
-        end: the level where it stops.
-    """
-
-    unet: str
-    start: Start
-    end: int
-
-    @property
-    def calls(self) -> int:
-        """How many levels are visited."""
-        return self.end - self.start.begin
-
-
-def _run(call: Call, stage: Stage, prompted: Prompted, callback: Callback | None) -> Floats:
-    with call.parts.use(stage.unet, call.watch) as unet:
-        denoiser = _denoiser(call, unet, stage, prompted)
+    with call.parts.use("unet", call.watch) as unet:
+        denoiser = _denoiser(call, unet, start, prompted)
         with call.watch.lap("loop"):
-            return _loop(call, denoiser, stage, callback)
+            return start, _loop(call, denoiser, start, callback)
 
 
 def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
@@ -94,10 +64,9 @@ def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
         return decode(decoder, latents, call.bundle.manifest.latents, tile)
 
 
-def _loop(call: Call, denoiser: Denoiser, stage: Stage, callback: Callback | None) -> Floats:
-    start, total = stage.start, stage.calls
-    x = start.x
-    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=start.begin)
+def _loop(call: Call, denoiser: Denoiser, start: Start, callback: Callback | None) -> Floats:
+    x, total = start.x, call.span.calls
+    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=call.span.begin)
     sent: Floats | None = None
     for done in range(total):
         call.parts.check_open()
@@ -138,12 +107,12 @@ def _call_back(
         raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
 
 
-def _denoiser(call: Call, unet: Component, stage: Stage, prompted: Prompted) -> Denoiser:
+def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> Denoiser:
     guided = guided_network(
         _predict(call, unet),
-        _branches(call, unet, stage.start, prompted),
+        _branches(call, unet, start, prompted),
         call.settings,
-        calls=stage.calls,
+        calls=call.span.calls,
         halves="apart" if unet.batch == 1 else "together",
     )
     return Denoiser(guided, call.prediction_type)

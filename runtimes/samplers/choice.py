@@ -52,6 +52,11 @@ class ScheduleChoice:
             options.get("sampler_options") or {},
         )
 
+    @property
+    def given(self) -> bool:
+        """Whether the levels themselves are said, so that no rule makes them."""
+        return self.sigmas is not None or self.timesteps is not None
+
     def checked(self) -> ScheduleChoice:
         """The same, its lists as tuples.
 

@@ -24,7 +24,6 @@ from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import (
-    begin_of,
     check_number,
     check_pictures,
     noised,
@@ -60,7 +59,7 @@ class Inpainting:
 
     def start(self, call: Call) -> Start:
         """See `Task.start`. Draws as the reference: picture, noise, masked picture."""
-        settings, begin = call.settings, begin_of(call)
+        settings = call.settings
         given = _given(settings, call.inputs)
         pixels = samples(given.pictures, settings)
         cells = spread(to_cells(given.mask, _factor(call.bundle)), settings.count)
@@ -71,16 +70,16 @@ class Inpainting:
         if anew or clean is None:
             x = noise * np.float32(call.sampler.init_noise_sigma(call.levels))
         else:
-            x = noised(clean, noise, call.levels[begin])
+            x = noised(clean, noise, call.levels[call.span.begin])
         if sees_mask:
             known = spread(encode(call, known_pixels), settings.count)
             concat = np.concatenate([cells, known], axis=1)
-            return Start(x, begin=begin, concat=concat, finish=given.finish)
+            return Start(x, concat=concat, finish=given.finish)
         # The reference encodes the masked picture here too, and uses it no more; but samplers that
         # draw noise of their own go on after that draw.
         call.generator.randn((len(pixels), *x.shape[1:]))
         assert clean is not None
-        return Start(x, begin=begin, hold=_hold(call, clean, noise, cells), finish=given.finish)
+        return Start(x, hold=_hold(call, clean, noise, cells), finish=given.finish)
 
 
 @dataclass(frozen=True)

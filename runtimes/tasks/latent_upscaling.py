@@ -15,7 +15,7 @@ from runtimes.bundle import Bundle
 from runtimes.engine import Array
 from runtimes.errors import BundleError, UsageError
 from runtimes.guidance.embedding import ROLE, embedded_width
-from runtimes.image_latents import CELLS, read_image_latents
+from runtimes.image_latents import read_image_latents
 from runtimes.latents import built_cells
 from runtimes.picture_input import Read, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
@@ -30,6 +30,8 @@ from runtimes.vae_codec import encode
 Floats = NDArray[np.float32]
 
 SCALE = 2
+CELLS = 4
+"""Sides of latents are multiples of it: the U-Net halves twice as many cells three times."""
 _FREQUENCIES = 64
 
 
@@ -100,7 +102,7 @@ def _sizes(bundle: Bundle, inputs: ReadInputs) -> list[tuple[int, int]]:
     """Heights and widths in pixels at which the small pictures are taken."""
     space = bundle.manifest.latents
     if inputs.given.image_latents is not None:
-        found = read_image_latents(inputs.given.image_latents, space.channels)
+        found = read_image_latents(inputs.given.image_latents, space.channels, CELLS)
         height, width = (side * space.vae_factor for side in found.shape[2:])
         return [(height, width)] * len(found)
     return [_taken(image, CELLS * space.vae_factor) for image in inputs.image]
@@ -119,7 +121,7 @@ def _taken(image: Read, multiple: int) -> tuple[int, int]:
 def _small_latents(call: Call) -> Floats:
     given, space = call.inputs.given.image_latents, call.bundle.manifest.latents
     if given is not None:
-        return read_image_latents(given, space.channels)
+        return read_image_latents(given, space.channels, CELLS)
     height, width = call.settings.height // SCALE, call.settings.width // SCALE
     images = call.inputs.image
     bicubic = Image.Resampling.BICUBIC

@@ -17,6 +17,7 @@ from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents, Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
+from runtimes.span import Span
 from runtimes.timings import Stopwatch
 
 Floats = NDArray[np.float32]
@@ -36,7 +37,7 @@ class Call:
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
         prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
-        num_train_timesteps: of the noise schedule.
+        span: which of the levels are visited.
     """
 
     bundle: Bundle
@@ -48,7 +49,7 @@ class Call:
     generator: Generator
     watch: Stopwatch
     prediction_type: str
-    num_train_timesteps: int
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Start:
     """What a task hands to the loop.
 
     Attributes:
-        x: latents at `levels[begin]`, in the sampler's scaling: [n, channels, h, w].
-        begin: the first level visited.
+        x: latents at the first level that is visited, in the sampler's scaling: [n, channels, h,
+            w].
         concat: channels that follow the latents in the U-Net's input: [n, k, h, w].
         feeds: further inputs of the U-Net by role; samples along the first axis of those with
             two axes or more.
@@ -68,7 +69,6 @@ class Start:
     """
 
     x: Latents
-    begin: int = 0
     concat: Latents | None = None
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
     hold: Callable[[Latents, int], Latents] | None = None

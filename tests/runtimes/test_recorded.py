@@ -21,14 +21,13 @@ from exporter.compile import compile
 from runtimes import pipeline
 from runtimes.bundle import open_bundle
 from runtimes.errors import UsageError
-from runtimes.inputs import Inputs
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.manifest import Provenance
 from runtimes.metadata import Origin
 from runtimes.pipeline import Pipeline
 from runtimes.prompts.given import with_embeddings
 from runtimes.recorded import ORIGIN_TITLES, NotTheSame, Recorded, read_recorded
 from runtimes.settings import Settings
-from runtimes.settle import NO_INPUTS
 from tests.conftest import Once
 from tests.runtimes.fakes import FakeEngine
 

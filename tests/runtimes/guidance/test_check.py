@@ -15,7 +15,7 @@ NAN = float("nan")
 
 def test_options_that_are_not_given_have_no_effect() -> None:
     found = check_guidance(GuidanceOptions(), 1.0, embedded=True, negative=False)
-    assert vars(found) == {
+    assert found == {
         "guidance_rescale": 0.0,
         "guidance_interval": (0.0, 1.0),
         "perp_neg": False,
@@ -28,7 +28,7 @@ def test_options_are_taken() -> None:
         guidance_rescale=0.7, guidance_interval=[0.1, 0.8], perp_neg=True, negative_weight=2
     )
     found = check_guidance(options, 7.5, embedded=False, negative=True)
-    assert vars(found) == {
+    assert found == {
         "guidance_rescale": 0.7,
         "guidance_interval": (0.1, 0.8),
         "perp_neg": True,
