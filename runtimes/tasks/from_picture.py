@@ -60,6 +60,16 @@ def begin_of(call: Call) -> int:
     return first_level(settings.num_inference_steps, settings.strength, call.sampler.calls_per_step)
 
 
+def step_end(call: Call, index: int) -> Level:
+    """Where the sampler's step ends that the network's call at `levels[index]` is part of.
+
+    After the first of a step's two calls the reference's `add_noise`, which inpainting calls, takes
+    the sigma of the step's end too: also where the second call is at a midpoint.
+    """
+    each = call.sampler.calls_per_step
+    return call.levels[min((index // each + 1) * each, len(call.levels) - 1)]
+
+
 def noised(clean: Floats, noise: Floats, level: Level) -> Floats:
     """Clean latents at a level, in its scaling: x = alpha * x0 + sigma * noise."""
     noisy = np.float32(level.alpha) * clean + np.float32(level.sigma) * noise
