@@ -14,8 +14,19 @@ from runtimes.picture_input import Read
 from runtimes.preprocess import check_sizes, to_sample
 from runtimes.schedule import Level
 from runtimes.settings import Settings
+from runtimes.tasks.task import Call
 
 Floats = NDArray[np.float32]
+
+
+def step_end(call: Call, index: int) -> Level:
+    """Where the sampler's step ends that the network's call at `levels[index]` is part of.
+
+    After the first of a step's two calls the reference's `add_noise`, which inpainting calls, takes
+    the sigma of the step's end too: also where the second call is at a midpoint.
+    """
+    each = call.sampler.calls_per_step
+    return call.levels[min((index // each + 1) * each, len(call.levels) - 1)]
 
 
 def noised(clean: Floats, noise: Floats, level: Level) -> Floats:

@@ -29,6 +29,7 @@ from runtimes.tasks.from_picture import (
     noised,
     samples,
     spread,
+    step_end,
 )
 from runtimes.tasks.start_noise import check_noise, start_noise
 from runtimes.tasks.task import Call, Start
@@ -173,7 +174,7 @@ def _hold(
     last = len(call.levels) - 2
 
     def hold(x: Latents, index: int) -> Latents:
-        known = clean if index == last else noised(clean, noise, call.levels[index + 1])
+        known = clean if index == last else noised(clean, noise, step_end(call, index))
         return (1 - cells) * known + cells * x
 
     return hold

@@ -417,15 +417,21 @@ def test_a_prediction_type_that_is_said_is_the_networks(fake_bundle: Write) -> N
 def test_a_scheduler_that_no_sampler_follows_is_refused_unless_one_is_named(
     fake_bundle: Write,
 ) -> None:
-    config = {**SCHEDULER, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    config = {**SCHEDULER, "_class_name": "SASolverScheduler"}
     with Pipeline.open(fake_bundle(scheduler=config)) as pipe:
         with pytest.raises(UsageError) as raised:
             pipe("x")
         assert not made("unet").calls
         pipe("x", sampler="ddim")
-    assert "no sampler follows FlowMatchEulerDiscreteScheduler; the nearest is 'euler'" in str(
-        raised.value
-    )
+    assert "no sampler follows SASolverScheduler; the nearest is 'unipc'" in str(raised.value)
+
+
+def test_noise_that_no_sampler_gives_is_refused_before_any_work(fake_bundle: Write) -> None:
+    config = {**SCHEDULER, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    with Pipeline.open(fake_bundle(scheduler=config)) as pipe:
+        with pytest.raises(UsageError, match="noise of another law than sampler 'ddim' and all"):
+            pipe("x", sampler="ddim")
+        assert not made("unet").calls
 
 
 def test_an_unknown_field_of_the_scheduler_config_is_refused(fake_bundle: Write) -> None:
