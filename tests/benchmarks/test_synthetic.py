@@ -115,6 +115,8 @@ def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
         pictures = {"image": torch.linspace(0, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)}
     elif "upscaler" in name:
         pictures = {"image": torch.linspace(0, 1, 3 * 16 * 16).reshape(1, 3, 16, 16)}
+    elif "sdxl-ip2p" in name:
+        pictures |= {"image": picture}
     elif "ip2p" in name:
         pictures = {"image": picture}
     elif "refiner" in name:
@@ -413,7 +415,7 @@ def test_an_existing_folder_is_refused_and_replaced_with_force(make: Make, tmp_p
         (
             "tiny-sd51",
             {},
-            r"unknown synthetic model 'tiny-sd51'; known are sd15, .*tiny-sd15",
+            r"unknown synthetic model 'tiny-sd51'; known are ip2p, .*tiny-sd15",
         ),
         ("sd12", {}, r"Did you mean 'sd15'\?|Did you mean 'sd21'\?"),
         ("tiny-sd15", {"dtype": "fp8"}, "unknown dtype 'fp8'; known are bf16, fp16, fp32"),
