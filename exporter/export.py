@@ -16,8 +16,9 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.portable_manifest import latents_of, portable_manifest, tasks_of
-from exporter.prepare import Prepared, prepare
+from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
+from exporter.refiner import open_refiner, prepare_both, refiner_entry, refiner_texts
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.sources.canonical import canonical_texts, encode
 from exporter.staged_files import write_file, write_manifest
@@ -108,7 +109,9 @@ def export(
     _check_options(config)
     check_free(config.output, force=force, known_by=BUNDLE, source=config.source)
     model = open_source(config.source, config.source_options, progress)
-    prepared, recognised = prepare(model, config.components)
+    refiner = open_refiner(config.source_options, progress)
+    both = prepare_both(model, config.components, refiner, progress)
+    prepared, recognised = both.prepared, both.recognised
     scheduler = model.scheduler_config()  # what is missing is told before slow work begins
     check_fields(scheduler)
     if config.verify == "image":
@@ -131,7 +134,8 @@ def export(
         _check_dtypes(name, item, config.dtype)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
-    texts = canonical_texts(model, recognised.family, prepared)
+    own = [name for name in recognised.family.components if name in prepared]
+    texts = canonical_texts(model, recognised.family, own) | refiner_texts(both.refiner)
     run = _fingerprint(texts, prepared, plans, config)
     with resumable(config.output, run, force=force, progress=progress) as journal:
         folder = journal.content
@@ -159,6 +163,7 @@ def export(
             },
             defaults=usual,
             latents=latents,
+            refiner=refiner_entry(both.refiner),
         )
         if config.verify != "none":
             from exporter.report import require_parity, write_report

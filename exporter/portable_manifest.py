@@ -29,6 +29,7 @@ from runtimes.manifest import (
     Manifest,
     Provenance,
     Recipe,
+    Refiner,
 )
 from runtimes.manifest import (
     Component as ComponentEntry,
@@ -48,6 +49,7 @@ def portable_manifest(
     options: Mapping[str, str],
     defaults: Defaults,
     latents: Latents,
+    refiner: Refiner | None = None,
 ) -> Manifest:
     """Makes the manifest of a portable bundle.
 
@@ -60,6 +62,7 @@ def portable_manifest(
         options: what `latedge export` was given; "dtype" has the key of that name.
         defaults: what pictures are drawn with where the caller says nothing.
         latents: the latent space.
+        refiner: what is said of a refiner that the bundle has, too.
 
     Raises:
         SourceError: the scheduler's config can't be read.
@@ -90,6 +93,7 @@ def portable_manifest(
             revision=source.origin.revision,
         ),
         conditioning=conditioning(source),
+        refiner=refiner,
     )
 
 
@@ -171,7 +175,7 @@ def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
         precision=precision,
     )
     recipe = Recipe(
-        component=name,
+        component=component.name,
         class_name=class_name(config),
         config=f"{name}/config.json",
         weights=f"{name}/{WEIGHTS_NAME}",

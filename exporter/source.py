@@ -119,6 +119,7 @@ class SourceOptions:
         text_encoder: folder or file of another text encoder.
         prediction_type: what a checkpoint's U-Net predicts.
         revision: branch, tag or commit of a model on the Hub.
+        refiner: the refiner that goes into the same bundle as a base of SDXL.
     """
 
     config: Path | None = None
@@ -127,6 +128,7 @@ class SourceOptions:
     text_encoder: Path | None = None
     prediction_type: PredictionType | None = None
     revision: str | None = None
+    refiner: Path | None = None
 
     def given(self) -> dict[str, str]:
         """The options that were given, and of a path its last part: the rest is the machine's."""

@@ -136,6 +136,22 @@ class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
     is_cosxl_edit: bool = False
 
 
+class Refiner(msgspec.Struct, frozen=True, kw_only=True):
+    """SDXL's refiner in its base's bundle: what differs from the base's.
+
+    Attributes:
+        component: its U-Net's component; text encoder and VAE are the base's.
+        prediction_type: what its U-Net predicts.
+        scheduler: path of its scheduler_config.json in the bundle.
+        conditioning: how its U-Net is told of text and picture.
+    """
+
+    component: str
+    prediction_type: str
+    scheduler: str
+    conditioning: Conditioning
+
+
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
     """What `generate` uses where the caller says nothing; height and width in pixels."""
 
@@ -186,6 +202,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         low_res_scheduler: path of the scheduler_config.json of the noise that an upscaler adds to
             its picture; None for other models.
         conditioning: of SDXL's; None for other models.
+        refiner: of a base's bundle that has its refiner beside it; None for others.
     """
 
     schema: str
@@ -203,6 +220,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requires: tuple[str, ...] = ()
     low_res_scheduler: str | None = None
     conditioning: Conditioning | None = None
+    refiner: Refiner | None = None
 
 
 class _Version(msgspec.Struct):
@@ -278,6 +296,8 @@ def _paths(manifest: Manifest) -> list[tuple[str, str]]:
     found = [("scheduler", manifest.scheduler)]
     if manifest.low_res_scheduler is not None:
         found.append(("low_res_scheduler", manifest.low_res_scheduler))
+    if manifest.refiner is not None:
+        found.append(("refiner.scheduler", manifest.refiner.scheduler))
     found += [(f"tokenizers.{name}", folder) for name, folder in manifest.tokenizers.items()]
     found += [(f"files.{name}", name) for name in manifest.files]
     for name, component in manifest.components.items():
