@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from exporter.components.base import Component, Config
-from exporter.components.unet import TEXT_WIDTH, UNet
+from exporter.components.unet import TEXT_WIDTH
 from exporter.errors import SourceError
+from exporter.picture_numbers import about_picture
 from exporter.prepare import Prepared
 from exporter.weights import Tensor
 from runtimes import noise
@@ -45,14 +46,6 @@ STEPS = 4
 GUIDANCE_SCALE = 7.5
 NOISE_LEVEL = 20
 """Class of an upscaler's U-Net; diffusers' own default."""
-
-PICTURE_NUMBERS = {
-    6: ((1024, 1024, 0, 0, 1024, 1024), (1024, 1024, 0, 0, 1024, 1024)),
-    5: ((1024, 1024, 0, 0, 2.5), (1024, 1024, 0, 0, 6.0)),
-}
-"""What SDXL's U-Nets are told of a picture, by how many numbers they take: for the unconditional
-half and for the prompt's. Original size, crop, then target size or aesthetic score; diffusers' own
-defaults."""
 
 
 @dataclass(frozen=True)
@@ -358,23 +351,6 @@ def told_scale(config: Config, count: int) -> dict[str, Array]:
     if width is None:
         return {}
     return {ROLE: np.repeat(guidance_embedding(GUIDANCE_SCALE, int(width)), count, axis=0)}
-
-
-def about_picture(config: Config, pooled: Array) -> dict[str, Array]:
-    """What an SDXL U-Net is told beside the states, for both halves; nothing for others."""
-    ports = {port.role: port for port in UNet().inputs(config)}
-    if "time_ids" not in ports:
-        return {}
-    count = ports["time_ids"].shape[-1]
-    if count not in PICTURE_NUMBERS:
-        raise SourceError(
-            f"unet: it takes {count} numbers about a picture, for which no verification inputs are "
-            f"known; known are {' and '.join(map(str, sorted(PICTURE_NUMBERS)))}."
-        )
-    return {
-        "text_embeds": np.concatenate([pooled[2:3], pooled[:1]]),
-        "time_ids": np.array(PICTURE_NUMBERS[int(count)], np.float32),
-    }
 
 
 def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, ...]) -> Array:

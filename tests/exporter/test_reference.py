@@ -11,7 +11,8 @@ import pytest
 from benchmarks.synthetic.models import MODELS
 from exporter.components.unet import UNet
 from exporter.errors import SourceError
-from exporter.reference import PROMPTS, Carried, about_picture, carried_widths, unet_samples
+from exporter.picture_numbers import about_picture
+from exporter.reference import PROMPTS, Carried, carried_widths, unet_samples
 
 
 def unet(name: str, **changes: object) -> dict[str, Any]:

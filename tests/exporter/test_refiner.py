@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from exporter.compile import compile
+from exporter.defaults import Wanted
 from exporter.errors import SourceError
 from exporter.export import export
 from exporter.refiner import COMPONENT, SCHEDULER, prepare_both, refiner_entry, refiner_texts
@@ -136,10 +137,16 @@ def test_a_refiner_that_is_missing_is_one_line(synthesized: Named, tmp_path: Pat
 def test_one_bundle_holds_both_and_agrees_with_torch(synthesized: Named, tmp_path: Path) -> None:
     options = SourceOptions(refiner=synthesized("tiny-sdxl-refiner"))
     made = tmp_path / "both"
-    manifest = export(synthesized("tiny-sdxl"), made, source_options=options)
+    wanted = Wanted(num_inference_steps=3, guidance_scale=2.0)
+    manifest = export(synthesized("tiny-sdxl"), made, source_options=options, wanted=wanted)
+    defaults = manifest.defaults
+    assert (defaults.height, defaults.num_inference_steps, defaults.guidance_scale) == (128, 3, 2)
+    given = {"refiner": synthesized("tiny-sdxl-refiner").name, "guidance-scale": "2.0"}
+    assert given.items() <= manifest.provenance.options["export"].items()
     assert manifest.refiner == refiner_entry(open_source(synthesized("tiny-sdxl-refiner")))
-    assert manifest.components[COMPONENT].recipe is not None
-    assert manifest.components[COMPONENT].recipe.component == "unet"
+    recipe = manifest.components[COMPONENT].recipe
+    assert recipe is not None
+    assert recipe.component == "unet"
     assert SCHEDULER in manifest.files
     index = json.loads((made / "model_index.json").read_text())
     assert COMPONENT not in index
