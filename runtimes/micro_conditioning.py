@@ -16,6 +16,7 @@ from runtimes.bundle import Bundle
 from runtimes.checks import check_number, is_whole
 from runtimes.errors import BundleError, UsageError
 from runtimes.manifest import Graph
+from runtimes.options import MicroConditioningOptions, names_of
 from runtimes.prompts.encoders import UNET
 from runtimes.settings import Settings
 
@@ -47,8 +48,20 @@ class MicroConditioning(TypedDict):
     negative_aesthetic_score: float | None
 
 
+_NOTHING: MicroConditioning = {
+    "original_size": None,
+    "crops_coords_top_left": None,
+    "target_size": None,
+    "aesthetic_score": None,
+    "negative_original_size": None,
+    "negative_crops_coords_top_left": None,
+    "negative_target_size": None,
+    "negative_aesthetic_score": None,
+}
+
+
 def settle_micro_conditioning(
-    bundle: Bundle, size: Size, given: Mapping[str, Any]
+    bundle: Bundle, size: Size, options: MicroConditioningOptions
 ) -> MicroConditioning:
     """Checks what a call says of its pictures, and fills in what it doesn't say.
 
@@ -59,19 +72,20 @@ def settle_micro_conditioning(
     Args:
         bundle: whose U-Nets are told.
         size: height and width in pixels.
-        given: by name; None or absent where nothing is said.
+        options: of the call.
 
     Raises:
         UsageError: a value is wrong, or no U-Net of the bundle takes it.
         BundleError: a U-Net takes another number of values.
     """
-    said = {name: value for name, value in given.items() if value is not None}
+    said = {name: options.get(name) for name in names_of(MicroConditioningOptions)}
+    said = {name: value for name, value in said.items() if value is not None}
     scored = {takes_score(bundle, unet) for unet in unets_told(bundle)}
-    for name in said:
+    for name in sorted(said):
         if not scored or (name in SCORES and True not in scored):
             raise UsageError(f"{name} is given, and this bundle's U-Net isn't told any.")
     if not scored:
-        return dict.fromkeys(MicroConditioning.__annotations__)  # pyright: ignore[reportReturnType]
+        return _NOTHING
     original = _size("original_size", said, size)
     corner = _corner("crops_coords_top_left", said, (0, 0))
     target = _size("target_size", said, size)

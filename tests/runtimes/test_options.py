@@ -25,7 +25,13 @@ from runtimes.settle import settle
 
 Write = Callable[..., Path]
 
-FOLLOWING = {"task", "input_sha256", "guidance_embedded", "embeddings_sha256"}
+FOLLOWING = {
+    "task",
+    "input_sha256",
+    "guidance_embedded",
+    "embeddings_sha256",
+    "zero_negative",
+}
 """Settings that follow from what is given and from the bundle."""
 
 
@@ -60,7 +66,7 @@ def test_unknown_options_are_refused(fake_bundle: Write, name: str, close: str |
     with Pipeline.open(fake_bundle()) as pipe:
         call: Any = pipe
         with pytest.raises(
-            UsageError, match=f"unknown option '{name}'; known are clip_skip, "
+            UsageError, match=f"unknown option '{name}'; known are aesthetic_score, "
         ) as e:
             call("x", **{name: 1})
     assert str(e.value).endswith(f" Did you mean '{close}'?" if close else ".")

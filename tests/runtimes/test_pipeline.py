@@ -713,7 +713,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
         ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no text_encoder"),
-        ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),
+        ({"tokenizers": {}}, "has no tokenizer for its text_encoder. Export it again."),
     ],
 )
 def test_bundles_for_something_else_are_refused(
@@ -747,9 +747,9 @@ def unet_with(bundle: Path, **ports: object) -> dict[str, object]:
 def test_graphs_with_other_ports_are_refused_before_any_is_loaded(fake_bundle: Write) -> None:
     plain = fake_bundle()
     ports = read_manifest(plain).components["unet"].graphs["model"].inputs
-    extra = msgspec.structs.replace(ports[2], role="text_embeds", name="text_embeds")
+    extra = msgspec.structs.replace(ports[2], role="image_embeds", name="image_embeds")
     bundle = fake_bundle(**unet_with(plain, inputs=(*ports, extra)))
-    message = "unet in .* takes .*text_embeds.*, where this version of latedge feeds"
+    message = "unet in .* takes .*image_embeds.*, where this version of latedge feeds"
     with pytest.raises(BundleError, match=message):
         Pipeline.open(bundle)
     assert FakeEngine.made == []
