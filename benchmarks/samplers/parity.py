@@ -1,7 +1,8 @@
 """How far each sampler's whole trajectory is from its diffusers scheduler's.
 
 Every step feeds the next, and both sides are driven by one network. An error is the largest
-difference of a step over the largest latent of the reference at that step.
+difference of a step over the largest latent of the reference at that step. Where a trajectory
+departs, both sides compute it once more in float64: what is left then is no rounding.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import msgspec
 import numpy as np
 
 from benchmarks.samplers.denoisers import Floats, Network
-from runtimes.denoiser import Denoiser, network_output
+from runtimes.denoiser import Denoiser, Latents, network_output
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler, load_sampler, make_sampler, noise_schedule, options_of
 from runtimes.samplers.options import Options
 
 SEED = 3
+EXACT = 1e-5
+"""What is left of a rounding error where both sides compute in float64. Sigmas and noise are those
+of float32 all the same."""
+
 SAME = 2e-4
 """What a whole trajectory may differ by. Both sides compute in float32, in another order."""
 
@@ -61,6 +66,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         schedule: a name of `SCHEDULES`.
         steps: as users count them.
         errors: of each step; empty where one side refused.
+        in_double: the largest error with both sides in float64, of a case that departs.
         refused: why, and which side; None where both ran.
     """
 
@@ -70,6 +76,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     steps: int
     errors: tuple[float, ...] = ()
+    in_double: float | None = None
     refused: str | None = None
 
     @property
@@ -81,11 +88,19 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """The first step at which the sides part, in words; None where they don't."""
         for index, error in enumerate(self.errors):
             if not error <= tolerance:
-                return (
+                said = (
                     f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: "
                     f"departs at step {index + 1} of {len(self.errors)} with {error:.1e}"
                 )
+                exact = self.in_double
+                return said if exact is None else f"{said}; {exact:.1e} in float64"
         return None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it departs, and not by rounding alone."""
+        rounding = self.in_double is not None and self.in_double <= EXACT
+        return self.departure() is not None and not rounding
 
 
 def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, object] | None:
@@ -95,7 +110,10 @@ def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, ob
     if not all(_has(rows, name, value) for name, value in changes.items()):
         return None
     reference = cast("Any", load_sampler(sampler)).REFERENCE
-    return {**BASE, **changes, "_class_name": reference}
+    # The only end that those that integrate the noise take; the reference's default is another.
+    ends = rows.get("final_sigmas_type")
+    end = {"final_sigmas_type": "sigma_min"} if ends == ("sigma_min",) else {}
+    return {**BASE, **end, **changes, "_class_name": reference}
 
 
 def _has(rows: Options, name: str, value: object) -> bool:
@@ -117,9 +135,15 @@ def compare(case: Case, network: Network, noise: Floats) -> Case:
     Raises:
         ValueError: the case's sampler doesn't know its schedule.
     """
-    # torch and diffusers, which take seconds to import.
-    from benchmarks.samplers.reference import reference_scheduler, reference_trajectory
+    found = _compared(case, network, noise)
+    if found.departure() is None:
+        return found
+    exact = _compared(case, network, noise.astype(np.float64))
+    return msgspec.structs.replace(found, in_double=max(exact.errors, default=np.inf))
 
+
+def _compared(case: Case, network: Network, noise: Latents) -> Case:
+    """In the precision of the noise."""
     config = config_of(case.sampler, case.schedule, case.prediction_type)
     if config is None:
         raise ValueError(f"{case.sampler} has no schedule {case.schedule}")
@@ -129,8 +153,7 @@ def compare(case: Case, network: Network, noise: Floats) -> Case:
     except LatedgeError as e:
         return msgspec.structs.replace(case, refused=f"latedge: {e}")
     try:
-        scheduler = reference_scheduler(sampler, config, case.steps, SEED)
-        theirs = reference_trajectory(scheduler, network, noise, SEED)
+        theirs = _their_trajectory(sampler, config, case, network, noise)
     except Exception as e:  # whatever the reference makes of a config it can't run
         return msgspec.structs.replace(case, refused=f"diffusers: {type(e).__name__}: {e}")
     for index, latents in enumerate(theirs, start=1):
@@ -140,17 +163,32 @@ def compare(case: Case, network: Network, noise: Floats) -> Case:
 
 
 def our_trajectory(
-    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Floats
-) -> list[Floats]:
+    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Latents
+) -> list[Latents]:
     """The latents after each step of one of the project's samplers."""
     levels = sampler.levels(noise_schedule(case.sampler, config), case.steps)
-    x = noise * np.float32(sampler.init_noise_sigma(levels))
-    denoiser = Denoiser(network, network_output(config, case.prediction_type))  # pyright: ignore[reportArgumentType]
-    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]  # pyright: ignore[reportReturnType]
+    x = noise * noise.dtype.type(sampler.init_noise_sigma(levels))
+    denoiser = Denoiser(network, network_output(config, case.prediction_type))
+    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]
 
 
-def step_errors(mine: Sequence[Floats], theirs: Sequence[Floats]) -> tuple[float, ...]:
-    """The error of each step; infinite where ours is not finite, no float32 or of another length.
+def _their_trajectory(
+    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Latents
+) -> list[Latents]:
+    # torch and diffusers, which take seconds to import.
+    from benchmarks.samplers.double import Double, to_double
+    from benchmarks.samplers.reference import reference_scheduler, reference_trajectory
+
+    scheduler = reference_scheduler(sampler, config, case.steps, SEED)
+    if noise.dtype == np.float32:
+        return reference_trajectory(scheduler, network, noise, SEED)
+    to_double(scheduler)
+    with Double():
+        return reference_trajectory(scheduler, network, noise, SEED)
+
+
+def step_errors(mine: Sequence[Latents], theirs: Sequence[Latents]) -> tuple[float, ...]:
+    """The error of each step; infinite where ours is not finite, or of another dtype or length.
 
     Args:
         mine: the latents after each step.
@@ -159,7 +197,9 @@ def step_errors(mine: Sequence[Floats], theirs: Sequence[Floats]) -> tuple[float
     errors: list[float] = []
     for ours, reference in zip(mine, theirs, strict=False):
         sound = (
-            ours.dtype == np.float32 and np.isfinite(ours).all() and np.isfinite(reference).all()
+            ours.dtype == reference.dtype
+            and np.isfinite(ours).all()
+            and np.isfinite(reference).all()
         )
         error = np.abs(ours - reference).max() / np.abs(reference).max() if sound else np.inf
         errors.append(float(error))

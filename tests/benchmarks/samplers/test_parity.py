@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partialmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +20,16 @@ from benchmarks.samplers.denoisers import (
     as_network,
     unit_noise,
 )
-from benchmarks.samplers.parity import BASE, SCHEDULES, SEED, Case, cases, compare, step_errors
+from benchmarks.samplers.parity import (
+    BASE,
+    EXACT,
+    SCHEDULES,
+    SEED,
+    Case,
+    cases,
+    compare,
+    step_errors,
+)
 from exporter.compile import compile
 from runtimes.denoiser import Latents
 from runtimes.samplers import SAMPLERS
@@ -44,7 +54,7 @@ def case(sampler: str, schedule: str = "leading", kind: str = "epsilon", steps: 
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp-2m", "pndm"])
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp-2m", "pndm", "dpm-2m", "dpm-2s"])
 def test_samplers_follow_their_references(sampler: str, kind: str) -> None:
     found = compare(case(sampler, kind=kind), network(kind), NOISE)
     assert found.refused is None
@@ -79,12 +89,38 @@ class Off(Euler):
 def test_the_first_differing_step_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SAMPLERS, "off", f"{__name__}:Off")
     found = compare(case("off"), network(), NOISE)
-    told = "off, epsilon, leading, analytic: departs at step 3 of 4 with 1.0e-03"
+    told = (
+        "off, epsilon, leading, analytic: departs at step 3 of 4 with 1.0e-03; 1.0e-03 in float64"
+    )
     assert found.departure() == told
+    assert found.is_wrong
     lines = as_text([found], [4]).splitlines()
     assert lines[2] == "| off | 1.0e-03 |"
-    counts = "1 trajectories compared, 0 within 1e-05, 1 beyond 0.0002; 0 refused by one side."
+    counts = (
+        "1 trajectories compared, 0 within 1e-05, 1 beyond 0.0002, 1 of them in float64, too; "
+        "0 refused by one side."
+    )
     assert lines[4:] == [counts, told]
+
+
+def test_rounding_is_told_from_an_error() -> None:
+    # From sigma 20000 the noise form takes the difference of two latents of that size.
+    found = compare(case("dpm-2s", "cosine betas", "sample", 5), network("sample"), NOISE)
+    assert found.worst > 1e-3
+    assert found.in_double is not None
+    assert found.in_double < 1e-9
+    assert not found.is_wrong
+    assert (found.departure() or "").endswith(f"; {found.in_double:.1e} in float64")
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp-sde", "euler-a", "dpmpp-2m-sde"])
+def test_samplers_that_draw_noise_draw_the_same_in_double(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Case, "departure", partialmethod(Case.departure, tolerance=0.0))
+    found = compare(case(sampler), network(), NOISE)
+    assert found.in_double is not None
+    assert found.in_double < EXACT
 
 
 def test_other_levels_are_other_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +178,7 @@ def test_command_compares_with_both_networks(
     shown = capsys.readouterr()
     head = "| sampler | analytic, 2 steps | shapes U-Net, 2 steps |\n|---|---|---|\n| ddim | "
     assert shown.out.startswith(head)
-    assert ", 0 beyond 0.0002; " in shown.out
+    assert ", 0 beyond 0.0002, " in shown.out
     assert shown.err.startswith("ddim: ")
     found = msgspec.json.decode((tmp_path / "x.json").read_bytes(), type=list[Case])
     ran = [c for c in found if c.refused is None]
