@@ -56,7 +56,28 @@ SCHEDULES: dict[str, Mapping[str, object]] = {
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
+    """Where two trajectories part.
+
+    Attributes:
+        step: the first one beyond the tolerance, from 1.
+        total: steps of the trajectory, two calls of a step apart.
+        error: of that step.
+        in_double: the largest error of a step where both sides compute in float64.
+    """
+
+    step: int
+    total: int
+    error: float
+    in_double: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether nothing is left of it in float64."""
+        return self.in_double <= EXACT
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One comparison.
 
     Attributes:
@@ -65,8 +86,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         prediction_type: what the network gives.
         schedule: a name of `SCHEDULES`.
         steps: as users count them.
-        errors: of each step; empty where one side refused.
-        in_double: the largest error with both sides in float64, of a case that departs.
+        worst: the largest error of a step; None where one side refused.
+        departs: where the trajectories part; None where they don't.
         refused: why, and which side; None where both ran.
     """
 
@@ -75,32 +96,30 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     prediction_type: str
     schedule: str
     steps: int
-    errors: tuple[float, ...] = ()
-    in_double: float | None = None
+    worst: float | None = None
+    departs: Departure | None = None
     refused: str | None = None
 
     @property
-    def worst(self) -> float:
-        """The largest error of a step."""
-        return max(self.errors)
+    def asked(self) -> Case:
+        """Without what came of it."""
+        return msgspec.structs.replace(self, worst=None, departs=None, refused=None)
 
-    def departure(self, tolerance: float = SAME) -> str | None:
+    def departure(self) -> str | None:
         """The first step at which the sides part, in words; None where they don't."""
-        for index, error in enumerate(self.errors):
-            if not error <= tolerance:
-                said = (
-                    f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: "
-                    f"departs at step {index + 1} of {len(self.errors)} with {error:.1e}"
-                )
-                exact = self.in_double
-                return said if exact is None else f"{said}; {exact:.1e} in float64"
-        return None
+        if self.departs is None:
+            return None
+        found = self.departs
+        return (
+            f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: departs at "
+            f"step {found.step} of {found.total} with {found.error:.1e}; {found.in_double:.1e} in "
+            "float64"
+        )
 
     @property
     def is_wrong(self) -> bool:
         """Whether it departs, and not by rounding alone."""
-        rounding = self.in_double is not None and self.in_double <= EXACT
-        return self.departure() is not None and not rounding
+        return self.departs is not None and not self.departs.is_rounding
 
 
 def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, object] | None:
@@ -124,26 +143,40 @@ def _has(rows: Options, name: str, value: object) -> bool:
     return name in rows or not name.startswith("use_")
 
 
-def compare(case: Case, network: Network, noise: Floats) -> Case:
+def compare(case: Case, network: Network, noise: Floats, tolerance: float = SAME) -> Case:
     """A case with its errors, or with why there are none.
 
     Args:
         case: what is compared.
         network: of the case's prediction type.
         noise: unit normal, where both begin.
+        tolerance: the error of a step from which on trajectories part.
 
     Raises:
         ValueError: the case's sampler doesn't know its schedule.
     """
-    found = _compared(case, network, noise)
-    if found.departure() is None:
-        return found
-    exact = _compared(case, network, noise.astype(np.float64))
-    return msgspec.structs.replace(found, in_double=max(exact.errors, default=np.inf))
+    try:
+        errors = _errors(case, network, noise)
+        parted = next((i for i, error in enumerate(errors) if not error <= tolerance), None)
+        if parted is None:
+            return msgspec.structs.replace(case, worst=max(errors))
+        departs = Departure(
+            step=parted + 1,
+            total=len(errors),
+            error=errors[parted],
+            in_double=max(_errors(case, network, noise.astype(np.float64))),
+        )
+    except _RefusedError as e:
+        return msgspec.structs.replace(case, refused=str(e))
+    return msgspec.structs.replace(case, worst=max(errors), departs=departs)
 
 
-def _compared(case: Case, network: Network, noise: Latents) -> Case:
-    """In the precision of the noise."""
+class _RefusedError(Exception):
+    """One side does not run a case; says which and why."""
+
+
+def _errors(case: Case, network: Network, noise: Latents) -> tuple[float, ...]:
+    """Of each step, in the precision of the noise."""
     config = config_of(case.sampler, case.schedule, case.prediction_type)
     if config is None:
         raise ValueError(f"{case.sampler} has no schedule {case.schedule}")
@@ -151,15 +184,15 @@ def _compared(case: Case, network: Network, noise: Latents) -> Case:
         sampler = make_sampler(case.sampler, config)
         mine = our_trajectory(sampler, config, case, network, noise)
     except LatedgeError as e:
-        return msgspec.structs.replace(case, refused=f"latedge: {e}")
+        raise _RefusedError(f"latedge: {e}") from e
     try:
         theirs = _their_trajectory(sampler, config, case, network, noise)
     except Exception as e:  # whatever the reference makes of a config it can't run
-        return msgspec.structs.replace(case, refused=f"diffusers: {type(e).__name__}: {e}")
+        raise _RefusedError(f"diffusers: {type(e).__name__}: {e}") from e
     for index, latents in enumerate(theirs, start=1):
         if not np.isfinite(latents).all():
-            return msgspec.structs.replace(case, refused=f"diffusers: gives NaN at step {index}")
-    return msgspec.structs.replace(case, errors=step_errors(mine, theirs))
+            raise _RefusedError(f"diffusers: gives NaN at step {index}")
+    return step_errors(mine, theirs)
 
 
 def our_trajectory(
