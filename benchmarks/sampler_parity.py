@@ -3,8 +3,9 @@
 Each sampler with each prediction type and schedule that it knows, at several numbers of steps,
 driven by an analytic network and by the shapes model's U-Net, one and the same on both sides. Tells
 the largest error of a step relative to the latents' own scale, and names the first step where a
-trajectory departs, with what is left of the error where both sides compute in float64: departures
-that are rounding are told and no more.
+trajectory departs, with what is left of the error where both sides compute in float64, and how far
+ours parts from itself begun a rounding error beside: departures that are rounding are told and no
+more.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def as_text(found: Sequence[Case], steps: Sequence[int]) -> str:
             *lines,
             "",
             f"{len(ran)} trajectories compared, {near} within {CLOSE:g}, {len(departed)} beyond "
-            f"{SAME:g}, {sum(case.is_wrong for case in ran)} of them in float64, too; "
+            f"{SAME:g}, {sum(case.is_wrong for case in ran)} of them by more than rounding; "
             f"{len(found) - len(ran)} refused by one side.",
             *departed,
             *_refusals(found),

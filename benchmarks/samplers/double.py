@@ -37,8 +37,8 @@ class Double(TorchFunctionMode):
         asked = dict(kwargs or {})
         if func is torch.Tensor.to and args[0].dtype == torch.float64:
             asked = {name: value for name, value in asked.items() if value is not torch.float32}
-            args = tuple(arg for arg in args if arg is not torch.float32)
-            return func(*args, **asked) if len(args) > 1 or asked else args[0]
+            kept = tuple(arg for arg in args[1:] if arg is not torch.float32)
+            return func(args[0], *kept, **asked) if kept or asked else args[0]
         if func is torch.randn and asked.get("dtype") == torch.float64:
             return func(*args, **{**asked, "dtype": torch.float32}).double()
         if func in _TRANSCENDENTAL and args[0].dtype == torch.float32:

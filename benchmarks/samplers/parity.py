@@ -25,6 +25,10 @@ EXACT = 1e-5
 """What is left of a rounding error where both sides compute in float64. Sigmas and noise are those
 of float32 all the same."""
 
+BESIDE = 3e-7
+"""Share by which a trajectory's start is moved to see what becomes of rounding: a few units of
+float32's last place."""
+
 SAME = 2e-4
 """What a whole trajectory may differ by. Both sides compute in float32, in another order."""
 
@@ -64,17 +68,20 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True):
         total: steps of the trajectory, two calls of a step apart.
         error: of that step.
         in_double: the largest error of a step where both sides compute in float64.
+        from_itself: the largest distance of a step of ours from the same begun `BESIDE` off: what
+            the sampler and the network make of rounding.
     """
 
     step: int
     total: int
     error: float
     in_double: float
+    from_itself: float
 
     @property
     def is_rounding(self) -> bool:
-        """Whether nothing is left of it in float64."""
-        return self.in_double <= EXACT
+        """Whether nothing is left of it in float64, or the trajectory amplifies rounding so."""
+        return self.in_double <= EXACT or self.from_itself >= self.error / 10
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -113,7 +120,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (
             f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: departs at "
             f"step {found.step} of {found.total} with {found.error:.1e}; {found.in_double:.1e} in "
-            "float64"
+            f"float64; ours from itself begun {BESIDE:g} beside, {found.from_itself:.1e}"
         )
 
     @property
@@ -165,6 +172,7 @@ def compare(case: Case, network: Network, noise: Floats, tolerance: float = SAME
             total=len(errors),
             error=errors[parted],
             in_double=max(_errors(case, network, noise.astype(np.float64))),
+            from_itself=_from_itself(case, network, noise),
         )
     except _RefusedError as e:
         return msgspec.structs.replace(case, refused=str(e))
@@ -193,6 +201,15 @@ def _errors(case: Case, network: Network, noise: Latents) -> tuple[float, ...]:
         if not np.isfinite(latents).all():
             raise _RefusedError(f"diffusers: gives NaN at step {index}")
     return step_errors(mine, theirs)
+
+
+def _from_itself(case: Case, network: Network, noise: Floats) -> float:
+    config = config_of(case.sampler, case.schedule, case.prediction_type)
+    assert config is not None
+    sampler = make_sampler(case.sampler, config)
+    starts = (noise, noise * np.float32(1 + BESIDE))
+    one, other = (our_trajectory(sampler, config, case, network, start) for start in starts)
+    return max(step_errors(other, one))
 
 
 def our_trajectory(
