@@ -78,13 +78,13 @@ class Searcher:
             component: the component.
         """
         from exporter.locate import Recaptured
-        from exporter.reference import Carried, run_reference
+        from exporter.reference import Carried, carried_widths, run_reference
         from exporter.verify import references
 
         opened = open_bundle(bundle)
         item = references(opened, source)[component]
-        width = int(item.config.get("cross_attention_dim", 1))
-        carried = Carried.initial(opened.manifest, width)
+        widths = carried_widths(item.config if component == "unet" else None)
+        carried = Carried.initial(opened.manifest, *widths)
         samples, _ = run_reference(opened.path, opened.manifest, item, carried)
         self._feeds = samples[0].feeds
         self._captured = Recaptured.of(item)

@@ -55,6 +55,13 @@ PredictionType = Annotated[
         help="What a checkpoint's U-Net predicts: epsilon or v_prediction. SD 2.x needs it."
     ),
 ]
+Refiner = Annotated[
+    Path | None,
+    typer.Option(
+        help="SDXL's refiner, into the same bundle as its base: folder or Hub id. Text encoder and "
+        "VAE are the base's."
+    ),
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")]
 
 
@@ -81,6 +88,14 @@ def export(
     text_encoder: TextEncoder = None,
     prediction_type: PredictionType = None,
     revision: Revision = None,
+    refiner: Refiner = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="The bundle's default of sampler steps, in place of the model's own."),
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="Its default guidance, likewise; 0 for a distilled model.")
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -88,6 +103,7 @@ def export(
 
     After an interruption the same command goes on from what was finished.
     """
+    from exporter.defaults import Wanted
     from exporter.export import export as run
 
     manifest = run(
@@ -98,8 +114,9 @@ def export(
         verify=verify,  # pyright: ignore[reportArgumentType]
         force=force,
         source_options=_source_options(
-            config, tokenizer, vae, text_encoder, prediction_type, revision
+            config, tokenizer, vae, text_encoder, prediction_type, revision, refiner
         ),
+        wanted=Wanted(steps, guidance_scale),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)
@@ -169,6 +186,7 @@ def verify(
     text_encoder: TextEncoder = None,
     prediction_type: PredictionType = None,
     revision: Revision = None,
+    refiner: Refiner = None,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle and compare its components with torch.
@@ -189,7 +207,7 @@ def verify(
         bundle,
         against=against,
         source_options=_source_options(
-            config, tokenizer, vae, text_encoder, prediction_type, revision
+            config, tokenizer, vae, text_encoder, prediction_type, revision, refiner
         ),
         locate=locate,
         image=image,
@@ -264,6 +282,7 @@ def _source_options(
     text_encoder: Path | None,
     prediction_type: str | None,
     revision: str | None,
+    refiner: Path | None,
 ) -> SourceOptions:
     from exporter.source import SourceOptions
 
@@ -274,6 +293,7 @@ def _source_options(
         text_encoder=text_encoder,
         prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
         revision=revision,
+        refiner=refiner,
     )
 
 

@@ -202,10 +202,16 @@ def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
             "sequence": _TEXT_LENGTH,
         }
     if config.batch is not None:
-        sizes["batch"] = config.batch if name == "unet" else 1
+        sizes["batch"] = config.batch if _is_unet(bundle, name) else 1
     ports = (*bundle.graph(name).inputs, *bundle.graph(name).outputs)
     axes = {axis for port in ports for axis in port.shape}
     return {axis: size for axis, size in sizes.items() if axis in axes}
+
+
+def _is_unet(bundle: Bundle, name: str) -> bool:
+    """Whether a component is the U-Net, or the refiner's."""
+    recipe = bundle.manifest.components[name].recipe
+    return recipe is not None and recipe.component == "unet"
 
 
 def _copy_texts(bundle: Bundle, folder: Path) -> None:
@@ -213,6 +219,8 @@ def _copy_texts(bundle: Bundle, folder: Path) -> None:
     texts = {"model_index.json", manifest.scheduler}
     if manifest.low_res_scheduler is not None:
         texts.add(manifest.low_res_scheduler)
+    if manifest.refiner is not None:
+        texts.add(manifest.refiner.scheduler)
     for tokenizer in manifest.tokenizers.values():
         texts |= {name for name in manifest.files if name.startswith(f"{tokenizer}/")}
     for name in sorted(texts & manifest.files.keys()):

@@ -10,18 +10,21 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.components.base import Config
+from exporter.defaults import Wanted, defaults
+from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.passes import PORTABLE, apply
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
-from exporter.portable_manifest import portable_manifest, tasks_of
-from exporter.prepare import Prepared, prepare
+from exporter.portable_manifest import latents_of, portable_manifest, tasks_of
+from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
+from exporter.refiner import open_refiner, prepare_both, refiner_entry, refiner_texts
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.sources.canonical import canonical_texts, encode
 from exporter.staged_files import write_file, write_manifest
 from exporter.staging import BUNDLE, check_free, check_room, resumable
 from exporter.trace import capture
-from exporter.weights import Planned, stream
+from exporter.weights import PRECISIONS, Planned, stream
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Manifest
 from runtimes.samplers import default_sampler
@@ -35,6 +38,7 @@ VERIFY: tuple[Verify, ...] = ("components", "image", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
 _ANY_SCHEDULE = "dpmpp-2m"
+_MODELS_OWN = Wanted()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class ExportConfig:
         verify: what is compared with torch before the bundle appears.
         force: replace an existing output, and use nothing of an interrupted run.
         source_options: what the source leaves open, and what is taken from elsewhere.
+        wanted: defaults in the place of the model's own.
     """
 
     source: Path
@@ -58,6 +63,7 @@ class ExportConfig:
     verify: Verify = "components"
     force: bool = False
     source_options: SourceOptions = NO_OPTIONS
+    wanted: Wanted = _MODELS_OWN
 
 
 def export(
@@ -69,6 +75,7 @@ def export(
     verify: Verify = "components",
     force: bool = False,
     source_options: SourceOptions = NO_OPTIONS,
+    wanted: Wanted = _MODELS_OWN,
     progress: Progress = silent,
 ) -> Manifest:
     """Exports a model to a portable bundle.
@@ -83,6 +90,7 @@ def export(
         verify: "components" compares each with torch, "image" a whole picture too, "none" nothing.
         force: replace an existing output, and use nothing of an interrupted run.
         source_options: what the source leaves open, and what is taken from elsewhere.
+        wanted: defaults in the place of the model's own.
         progress: called with lines on what is done.
 
     Returns:
@@ -96,12 +104,14 @@ def export(
         VerificationError: a component departs from torch.
     """
     config = ExportConfig(
-        Path(source), Path(output), dtype, components, verify, force, source_options
+        Path(source), Path(output), dtype, components, verify, force, source_options, wanted
     )
     _check_options(config)
     check_free(config.output, force=force, known_by=BUNDLE, source=config.source)
     model = open_source(config.source, config.source_options, progress)
-    prepared, recognised = prepare(model, config.components)
+    refiner = open_refiner(config.source_options, progress)
+    both = prepare_both(model, config.components, refiner, progress)
+    prepared, recognised = both.prepared, both.recognised
     scheduler = model.scheduler_config()  # what is missing is told before slow work begins
     check_fields(scheduler)
     if config.verify == "image":
@@ -111,9 +121,21 @@ def export(
     for part, reason in recognised.family.left_out.items():
         if model.has(part):
             progress(f"{part} is left out: {reason}")
+    latents = latents_of(recognised, prepared)
+    usual = defaults(
+        recognised.family,
+        recognised.configs["unet"],
+        scheduler,
+        factor=latents.vae_factor,
+        sampler=_default_sampler(scheduler, progress),
+        wanted=config.wanted,
+    )
+    for name, item in prepared.items():
+        _check_dtypes(name, item, config.dtype)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
-    texts = canonical_texts(model, recognised.family, prepared)
+    own = [name for name in recognised.family.components if name in prepared]
+    texts = canonical_texts(model, recognised.family, own) | refiner_texts(both.refiner)
     run = _fingerprint(texts, prepared, plans, config)
     with resumable(config.output, run, force=force, progress=progress) as journal:
         folder = journal.content
@@ -134,8 +156,14 @@ def export(
             prepared,
             folder,
             hashes,
-            options={"dtype": config.dtype, **config.source_options.given()},
-            sampler=_default_sampler(scheduler, progress),
+            options={
+                "dtype": config.dtype,
+                **config.source_options.given(),
+                **config.wanted.given(),
+            },
+            defaults=usual,
+            latents=latents,
+            refiner=refiner_entry(both.refiner),
         )
         if config.verify != "none":
             from exporter.report import require_parity, write_report
@@ -163,6 +191,7 @@ def _check_options(config: ExportConfig) -> None:
             "verification runs ONNX Runtime, which is not installed: "
             'pip install "latedge[onnxruntime]", or skip it with --verify none.'
         )
+    config.wanted.check()
     if config.components is not None and not config.components:
         raise UsageError("no components were asked for; name at least one.")
 
@@ -180,6 +209,21 @@ def _fingerprint(
         "weights": plans,
     }
     return fingerprint("export", content, {"dtype": config.dtype})
+
+
+def _check_dtypes(name: str, item: Prepared, dtype: DType) -> None:
+    """Refuses a component whose weights are of several dtypes, unless they are to be cast to one.
+
+    Raises:
+        SourceError: names a weight of each dtype.
+    """
+    examples = {PRECISIONS[tensor.dtype]: key for key, tensor in item.weights.items()}
+    if dtype == "source" and len(examples) > 1:
+        found = " and ".join(f"{stored} ({key})" for stored, key in sorted(examples.items()))
+        raise SourceError(
+            f"{name}: its weights are stored in several dtypes, {found}; choose one with --dtype "
+            "fp32 or --dtype fp16."
+        )
 
 
 def _plan(item: Prepared, dtype: DType) -> dict[str, Planned]:

@@ -13,21 +13,26 @@ from exporter.errors import SourceError
 from exporter.families import family_of
 from exporter.families.table import networks_of
 from exporter.original.identify import CHECKPOINT, identify
-from exporter.source import Source, SourceOptions, refuse_pickle
+from exporter.source import NETWORKS, Source, SourceOptions, refuse_pickle
 from exporter.sources.checkpoint import Checkpoint, Inferred, open_checkpoint
 from exporter.sources.folder import open_folder
 from exporter.weights import PRECISIONS, Tensor, read_header, read_metadata
 
-NETWORKS = ("text_encoder", "unet", "vae")
-
+_TEXT_FIELDS = ("hidden_size", "num_hidden_layers", "hidden_act", "vocab_size")
 _SHOWN_FIELDS = {
-    "text_encoder": ("hidden_size", "num_hidden_layers", "hidden_act", "vocab_size"),
+    "text_encoder": _TEXT_FIELDS,
+    "text_encoder_2": (*_TEXT_FIELDS, "projection_dim"),
     "unet": (
         "in_channels",
         "block_out_channels",
         "layers_per_block",
         "cross_attention_dim",
         "attention_head_dim",
+        "transformer_layers_per_block",
+        "reverse_transformer_layers_per_block",
+        "mid_block_type",
+        "addition_embed_type",
+        "time_cond_proj_dim",
         "use_linear_projection",
         "sample_size",
     ),
@@ -151,7 +156,8 @@ def _inspect_folder(path: Path) -> SourceInspection:
     return _inspected(
         opened,
         title=f"a Diffusers folder of {family.unsaid.title}",
-        reason=f"model_index.json says {opened.pipeline_class}{_projection(opened)}",
+        reason=f"model_index.json says {opened.pipeline_class}; unet/config.json says "
+        f"{_said(opened.config('unet'))}",
         prediction=(
             (family.predicts, "the pipeline")
             if family.predicts is not None
@@ -169,13 +175,14 @@ def _inspect_folder(path: Path) -> SourceInspection:
     )
 
 
-def _projection(source: Source) -> str:
-    """What tells the U-Nets of Stable Diffusion 1.x and 2.x apart; nothing of other classes."""
-    unet = source.config("unet")
+def _said(unet: Config) -> str:
+    """The fields of a U-Net's config that tell families apart."""
     if class_name(unet) != "UNet2DConditionModel":
-        return ""
-    linear = bool(unet.get("use_linear_projection", False))
-    return f"; unet/config.json says use_linear_projection={str(linear).lower()}"
+        return f"_class_name={class_name(unet)}"
+    if (added := unet.get("addition_embed_type")) is not None:
+        width = unet.get("cross_attention_dim")
+        return f"addition_embed_type={added} and cross_attention_dim={width}"
+    return f"use_linear_projection={str(bool(unet.get('use_linear_projection'))).lower()}"
 
 
 def _inspected(
@@ -220,7 +227,8 @@ def _network(source: Source, folder: str, known_from: str) -> InspectedNetwork:
 
 
 def _architecture(folder: str, config: Config) -> dict[str, object]:
-    return {name: config[name] for name in _SHOWN_FIELDS[folder] if name in config}
+    known = {name: config.get(name) for name in _SHOWN_FIELDS[folder]}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _dtypes(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:

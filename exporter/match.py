@@ -6,17 +6,28 @@ from collections.abc import Mapping
 
 import torch
 
-from exporter.components.base import Component, Config
-from exporter.errors import WeightError
+from exporter.components.base import Component, Config, class_name
+from exporter.errors import SourceError, WeightError
 from exporter.weights import PRECISIONS, Tensor
 
 _SHOWN = 5
 
 
 def parameters(component: Component, config: Config) -> dict[str, tuple[int, ...]]:
-    """Diffusers key → shape of all parameters of a component's network; takes no memory."""
-    with torch.device("meta"):
-        network = component.build(config)
+    """Diffusers key → shape of all parameters of a component's network; takes no memory.
+
+    Raises:
+        SourceError: the network's class refuses its config.
+    """
+    try:
+        with torch.device("meta"):
+            network = component.build(config)
+    except (ValueError, TypeError, IndexError, NotImplementedError) as e:
+        line = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise SourceError(
+            f"{component.source}/config.json describes no network that {class_name(config)} can "
+            f"be: {line}"
+        ) from e
     return {
         component.canonical(name): tuple(parameter.shape)
         for name, parameter in network.state_dict().items()

@@ -10,6 +10,8 @@ from pathlib import Path
 from exporter.components.autoencoders import vae_factor
 from exporter.components.base import Config, class_name
 from exporter.components.vae import VaeDecoder
+from exporter.conditioning import conditioning
+from exporter.errors import SourceError
 from exporter.families import Recognised
 from exporter.families.table import Family
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
@@ -28,6 +30,7 @@ from runtimes.manifest import (
     Manifest,
     Provenance,
     Recipe,
+    Refiner,
 )
 from runtimes.manifest import (
     Component as ComponentEntry,
@@ -45,7 +48,9 @@ def portable_manifest(
     hashes: dict[str, str],
     *,
     options: Mapping[str, str],
-    sampler: str,
+    defaults: Defaults,
+    latents: Latents,
+    refiner: Refiner | None = None,
 ) -> Manifest:
     """Makes the manifest of a portable bundle.
 
@@ -56,16 +61,15 @@ def portable_manifest(
         folder: the bundle, complete but for the manifest.
         hashes: SHA-256 of files in it, where they are known already.
         options: what `latedge export` was given; "dtype" has the key of that name.
-        sampler: draws pictures where none is named.
+        defaults: what pictures are drawn with where the caller says nothing.
+        latents: the latent space.
+        refiner: what is said of a refiner that the bundle has, too.
 
     Raises:
         SourceError: the scheduler's config can't be read.
     """
-    family, configs = recognised.family, recognised.configs
+    family = recognised.family
     scheduler = source.scheduler_config()
-    vae = VaeDecoder().normalise(configs["vae"]) if "vae" in configs else {}
-    factor = vae_factor(vae) if vae else 8
-    size = int(configs["unet"].get("sample_size") or 64) * factor
     files = list_files(folder, hashes)
     return Manifest(
         schema=f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}",
@@ -75,19 +79,8 @@ def portable_manifest(
         scheduler=SCHEDULER,
         low_res_scheduler=LOW_RES_SCHEDULER if LOW_RES_SCHEDULER in files else None,
         tokenizers={k: v for k, v in family.tokenizers.items() if k in prepared},
-        latents=Latents(
-            channels=int(vae.get("latent_channels", 4)),
-            scaling_factor=_scaling_factor(family, vae),
-            vae_factor=factor,
-            multiple=_multiple(prepared),
-        ),
-        defaults=Defaults(
-            height=size,
-            width=size,
-            num_inference_steps=family.num_inference_steps,
-            guidance_scale=family.guidance_scale,
-            sampler=sampler,
-        ),
+        latents=latents,
+        defaults=defaults,
         components={
             name: component_entry(name, item, options["dtype"]) for name, item in prepared.items()
         },
@@ -100,6 +93,30 @@ def portable_manifest(
             hub_id=source.origin.hub_id,
             revision=source.origin.revision,
         ),
+        conditioning=conditioning(source),
+        refiner=refiner,
+    )
+
+
+def latents_of(recognised: Recognised, prepared: Mapping[str, Prepared]) -> Latents:
+    """The latent space of a model, SD 1.x's where it has no VAE.
+
+    Args:
+        recognised: the model.
+        prepared: its components in the bundle.
+
+    Raises:
+        SourceError: the VAE's config has another count of numbers than of channels.
+    """
+    given = recognised.configs.get("vae")
+    vae = {} if given is None else VaeDecoder().normalise(given)
+    return Latents(
+        channels=int(vae.get("latent_channels", 4)),
+        scaling_factor=_scaling_factor(recognised.family, vae),
+        vae_factor=vae_factor(vae) if vae else 8,
+        multiple=_multiple(prepared),
+        latents_mean=_by_channel(vae, "latents_mean"),
+        latents_std=_by_channel(vae, "latents_std"),
     )
 
 
@@ -112,6 +129,21 @@ def _multiple(prepared: Mapping[str, Prepared]) -> int:
     """What the U-Net's sides must be multiples of, in latent cells."""
     unet = prepared.get("unet")
     return 1 if unet is None else max(unet.component.multiples(unet.config).values(), default=1)
+
+
+def _by_channel(vae: Config, field: str) -> tuple[float, ...] | None:
+    """A number for each channel of the latents, where the VAE's config has them."""
+    values = vae.get(field)
+    if values is None:
+        return None
+    channels = int(vae["latent_channels"])
+    numbers = [v for v in values if isinstance(v, int | float)] if isinstance(values, list) else []
+    if len(numbers) != channels:
+        raise SourceError(
+            f"vae/config.json: {field} is {values!r}; it must be {channels} numbers, one for each "
+            "of latent_channels."
+        )
+    return tuple(map(float, numbers))
 
 
 _WITHOUT_VAE_ENCODER = (

@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 
 from exporter.components import component as load_component
 from exporter.components.base import Component, Config
+from exporter.conditioning import check_conditioning
 from exporter.errors import SourceError
 from exporter.families import Recognised, recognise
+from exporter.families.sdxl import SDXL_REFINER, takes_second_alone
 from exporter.match import match
-from exporter.source import Source
+from exporter.source import NETWORKS, Source
 from exporter.weights import Tensor
 from runtimes.errors import LatedgeError, unknown_name
 from runtimes.tokenizer import ClipTokenizer
@@ -37,7 +39,7 @@ def prepare(
         SourceError, WeightError: the source is refused; says why.
         UsageError: an unknown component.
     """
-    folders = tuple(f for f in ("text_encoder", "unet", "vae") if source.has(f))
+    folders = tuple(f for f in NETWORKS if source.has(f))
     if "unet" not in folders:
         raise source.lacks("unet")
     recognised = recognise(source, folders)
@@ -51,6 +53,8 @@ def prepare(
         for name in recognised.family.components
         if name in wanted
     }
+    if "unet" in configs:
+        check_conditioning(source, _wrapper(recognised, "unet").inputs(configs["unet"]))
     # Only now the weights: those of a model on the Hub are downloaded when they are asked for.
     matched = {
         name: _match(source, _wrapper(recognised, name), config) for name, config in configs.items()
@@ -60,20 +64,55 @@ def prepare(
 
 def _check_agreement(source: Source, recognised: Recognised) -> None:
     """Refuses networks that don't go together, such as one that was given with an option."""
-    configs = recognised.configs
-    unet = dict(configs["unet"])
-    if "out_channels" in unet:
-        unet["out_channels"] -= recognised.family.unused_channels
-    for folder, field, unet_field, what in (
-        ("vae", "latent_channels", "out_channels", "latents of {} channels"),
-        ("text_encoder", "hidden_size", "cross_attention_dim", "states of width {}"),
-    ):
-        found, wanted = configs.get(folder, {}).get(field), unet.get(unet_field)
-        if isinstance(found, int) and isinstance(wanted, int) and found != wanted:
-            raise SourceError(
-                f"{source.location}: the {folder} has {what.format(found)}, the U-Net takes "
-                f"{wanted}; they belong to different models."
-            )
+    _check_encoders(source, recognised)
+    _check_vae(source, recognised)
+
+
+def _check_vae(source: Source, recognised: Recognised) -> None:
+    channels = recognised.configs.get("vae", {}).get("latent_channels")
+    made = recognised.configs["unet"].get("out_channels")
+    if not isinstance(channels, int) or not isinstance(made, int):
+        return
+    taken = made - recognised.family.unused_channels
+    if channels != taken:
+        raise SourceError(
+            f"{source.location}: the vae has latents of {channels} channels, the U-Net takes "
+            f"{taken}; they belong to different models."
+        )
+
+
+def _check_encoders(source: Source, recognised: Recognised) -> None:
+    """Text encoders are side by side: the U-Net takes states as wide as all of them together."""
+    family, configs = recognised.family, recognised.configs
+    encoders = tuple(family.tokenizers)
+    missing = [name for name in encoders if name not in configs]
+    if missing:
+        if len(encoders) > 1:
+            raise _lacks_encoder(source, recognised, missing)
+        return
+    widths = [configs[name].get("hidden_size") for name in encoders]
+    width = sum(each for each in widths if isinstance(each, int))
+    wanted = configs["unet"].get("cross_attention_dim")
+    if isinstance(wanted, int) and all(widths) and width != wanted:
+        have = "has" if len(encoders) == 1 else "together have"
+        raise SourceError(
+            f"{source.location}: the {' and the '.join(encoders)} {have} states of width {width}, "
+            f"the U-Net takes {wanted}; they belong to different models."
+        )
+
+
+def _lacks_encoder(source: Source, recognised: Recognised, missing: list[str]) -> SourceError:
+    family = recognised.family
+    if takes_second_alone(source):
+        return SourceError(
+            f"{source.location}: model_index.json says {source.pipeline_class}, and the U-Net is "
+            "that of a refiner: it takes the states of text_encoder_2 alone. Give the base, or "
+            f"name the refiner's own pipeline class, {SDXL_REFINER.pipelines[0]}."
+        )
+    return SourceError(
+        f"{source.location} has no {' and no '.join(missing)}; a model of {family.unsaid.title} "
+        f"has {' and '.join(family.tokenizers)}."
+    )
 
 
 def _settle(source: Source, recognised: Recognised, name: str) -> Config:
@@ -88,7 +127,7 @@ def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     if tokenizer is not None:
         # SD 1.x's config says 2, a leftover; the tokenizer knows the token that ends a prompt.
         config["eos_token_id"] = _check_tokens(source, tokenizer, name, config)
-    return config
+    return component.complete(config, recognised.configs)
 
 
 def _wrapper(recognised: Recognised, name: str) -> Component:

@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from exporter.components.base import Component, Config
+from exporter.components.unet import TEXT_WIDTH
 from exporter.errors import SourceError
+from exporter.picture_numbers import about_picture
 from exporter.prepare import Prepared
 from exporter.weights import Tensor
 from runtimes import noise
@@ -60,21 +62,25 @@ class Carried:
 
     Attributes:
         embeddings: of `PROMPTS`, float32 [prompts, tokens, d]; random until a text encoder ran.
+            Of SDXL both encoders' states side by side.
+        pooled: SDXL's pooled embeddings, float32 [prompts, p], likewise.
         latents: the trajectory's last estimate, float32 [1, c, h, w]; noise until a U-Net ran.
         picture: float32 [1, 3, H, W], about [-1, 1]; noise until a decoder ran.
     """
 
     embeddings: Array
+    pooled: Array
     latents: Array
     picture: Array
 
     @classmethod
-    def initial(cls, manifest: Manifest, width: int) -> Carried:
+    def initial(cls, manifest: Manifest, width: int, pooled_width: int = 1) -> Carried:
         """What components are fed with when those before them are not in the bundle.
 
         Args:
             manifest: says the sizes: those that the graphs were built for, else the model's own.
             width: of the text embeddings.
+            pooled_width: of SDXL's pooled embeddings.
         """
         generator = noise.Generator(1)
         factor = manifest.latents.vae_factor
@@ -83,7 +89,18 @@ class Carried:
             latents=generator.randn((1, manifest.latents.channels, height, wide)),
             picture=np.tanh(generator.randn((1, 3, height * factor, wide * factor))),
             embeddings=generator.randn((len(PROMPTS), 77, width)),
+            pooled=generator.randn((len(PROMPTS), pooled_width)),
         )
+
+    def with_states(self, found: Array, *, last: bool = False) -> Carried:
+        """With a text encoder's states in the first of the columns, or in the last of them."""
+        own, width = self.embeddings.shape[-1], found.shape[-1]
+        if width >= own:  # the only encoder; or there is no U-Net that says how wide all are
+            return replace(self, embeddings=found)
+        embeddings = self.embeddings.copy()
+        start = own - width if last else 0
+        embeddings[..., start : start + width] = found
+        return replace(self, embeddings=embeddings)
 
     def save(self, folder: Path) -> None:
         """Writes the arrays into a new folder, bit by bit as they are."""
@@ -99,6 +116,12 @@ class Carried:
 
 Record = Callable[[Feeds], Mapping[str, Array]]
 """Runs the reference on feeds, keeps both, returns the outputs."""
+
+
+def carried_widths(unet: Config | None) -> tuple[int, int]:
+    """The columns of embeddings and pooled embeddings that a U-Net takes; 1 where it has none."""
+    told = {} if unet is None else unet
+    return int(told.get("cross_attention_dim") or 1), int(told.get(TEXT_WIDTH) or 1)
 
 
 def load_network(
@@ -176,8 +199,15 @@ def run_reference(
     with recording(item.component, item.config, item.weights, samples) as run:
         if name == "text_encoder":
             tokenizer = ClipTokenizer.open(folder / manifest.tokenizers[name])
-            found = text_samples(run, tokenizer(PROMPTS).input_ids)
-            return samples, replace(carried, embeddings=found)
+            (found,) = text_samples(
+                run, tokenizer(PROMPTS).input_ids, (taken_state(item, manifest),)
+            )
+            return samples, carried.with_states(found)
+        if name == "text_encoder_2":
+            tokenizer = ClipTokenizer.open(folder / manifest.tokenizers[name])
+            roles = (taken_state(item, manifest), "text_embeds")
+            found, pooled = text_samples(run, tokenizer(PROMPTS).input_ids, roles)
+            return samples, replace(carried.with_states(found, last=True), pooled=pooled)
         if name == "unet":
             schedule = NoiseSchedule.from_config(read_json(folder / manifest.scheduler))
             if manifest.prediction_type == "k_unet":
@@ -189,6 +219,7 @@ def run_reference(
                 run,
                 item.config,
                 carried.embeddings,
+                carried.pooled,
                 np.asarray(schedule.alphas_cumprod),
                 manifest.prediction_type,
                 carried.latents.shape[2:],
@@ -203,23 +234,30 @@ def run_reference(
     raise SourceError(f"{name}: no verification inputs are known for this component.")
 
 
-def text_samples(run: Record, input_ids: NDArray[np.int64]) -> Array:
-    """Runs the text encoder on prompts, two at a time.
+def taken_state(item: Prepared, manifest: Manifest) -> str:
+    """The text encoder's output that the U-Net takes: SDXL's the penultimate layer's, as it is."""
+    if manifest.conditioning is None:
+        return "last_hidden_state"
+    return f"hidden_states.{int(item.config['num_hidden_layers']) - 1}"
+
+
+def text_samples(
+    run: Record, input_ids: NDArray[np.int64], roles: tuple[str, ...] = ("last_hidden_state",)
+) -> tuple[Array, ...]:
+    """Runs a text encoder on prompts, two at a time.
 
     Returns:
-        Text embeddings float32 [prompts, tokens, d].
+        For each role of an output, its values float32 [prompts, …].
     """
-    states = [
-        run({"input_ids": input_ids[n : n + 2]})["last_hidden_state"]
-        for n in range(0, len(input_ids), 2)
-    ]
-    return np.concatenate(states)
+    found = [run({"input_ids": input_ids[n : n + 2]}) for n in range(0, len(input_ids), 2)]
+    return tuple(np.concatenate([outputs[role] for outputs in found]) for role in roles)
 
 
 def unet_samples(
     run: Record,
     config: Config,
     embeddings: Array,
+    pooled: Array,
     alphas_cumprod: NDArray[np.float64],
     prediction_type: str,
     size: tuple[int, ...],
@@ -231,7 +269,9 @@ def unet_samples(
     Args:
         run: the reference.
         config: the U-Net's config.
-        embeddings: of at least three prompts; the third, the empty one, is the unconditional.
+        embeddings: of at least three prompts; the third, the empty one, is the unconditional. A
+            U-Net of fewer columns takes the last: a refiner knows the second encoder alone.
+        pooled: SDXL's pooled embeddings of the same prompts; others take none.
         alphas_cumprod: of the model's schedule.
         prediction_type: "epsilon", "v_prediction" or "sample".
         size: latent height and width.
@@ -243,9 +283,9 @@ def unet_samples(
     channels = int(config["out_channels"])
     x = generator.randn((1, channels, *size))
     extra = _extra_channels(generator, int(config["in_channels"]) - channels, size)
-    text = _text_feeds(config, np.concatenate([embeddings[2:3], embeddings[:1]]))
+    text = _text_feeds(config, embeddings)
     halves = 2 if text else 1
-    added = _added_feeds(config)
+    added = {**_added_feeds(config), **about_picture(config, pooled)}
     denoised = x
     timesteps = np.linspace(len(alphas_cumprod) - 1, 0, STEPS + 1)[:-1].round().astype(int)
     for index, timestep in enumerate(timesteps):
@@ -324,9 +364,13 @@ def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, 
     return extra
 
 
-def _text_feeds(config: Config, context: Array) -> dict[str, Array]:
-    """The input of text embeddings; nothing for a U-Net that takes no text."""
-    return {"encoder_hidden_states": context} if "cross_attention_dim" in config else {}
+def _text_feeds(config: Config, embeddings: Array) -> dict[str, Array]:
+    """Text embeddings of both halves; nothing for a U-Net that takes no text."""
+    width = config.get("cross_attention_dim")
+    if width is None:
+        return {}
+    context = np.concatenate([embeddings[2:3], embeddings[:1]])
+    return {"encoder_hidden_states": context[..., -int(width) :]}
 
 
 def _added_feeds(config: Config) -> dict[str, Array]:

@@ -19,6 +19,9 @@ from runtimes.errors import UsageError, unknown_name
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
+NETWORKS = ("text_encoder", "text_encoder_2", "unet", "vae")
+"""Networks of a model, by their folders in Diffusers."""
+
 Kind = Literal["folder", "checkpoint", "hub"]
 PredictionType = Literal["epsilon", "v_prediction"]
 PREDICTION_TYPES: tuple[PredictionType, ...] = ("epsilon", "v_prediction")
@@ -57,6 +60,10 @@ class Source(Protocol):
 
     def lacks(self, folder: str) -> SourceError:
         """The error that says a network is absent and what to do."""
+        ...
+
+    def setting(self, name: str) -> object:
+        """A setting of the pipeline, as model_index.json has them beside networks; None: unsaid."""
         ...
 
     def config(self, folder: str) -> Config:
@@ -112,6 +119,7 @@ class SourceOptions:
         text_encoder: folder or file of another text encoder.
         prediction_type: what a checkpoint's U-Net predicts.
         revision: branch, tag or commit of a model on the Hub.
+        refiner: the refiner that goes into the same bundle as a base of SDXL.
     """
 
     config: Path | None = None
@@ -120,6 +128,7 @@ class SourceOptions:
     text_encoder: Path | None = None
     prediction_type: PredictionType | None = None
     revision: str | None = None
+    refiner: Path | None = None
 
     def given(self) -> dict[str, str]:
         """The options that were given, and of a path its last part: the rest is the machine's."""

@@ -21,9 +21,10 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
 from exporter.locate import find_in_bundle
 from exporter.match import parameters
-from exporter.prepare import Prepared, prepare
+from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
-from exporter.reference import Carried, Sample, run_reference
+from exporter.reference import Carried, Sample, carried_widths, run_reference
+from exporter.refiner import open_refiner, prepare_both
 from exporter.report import (
     THRESHOLDS_DB,
     Array,
@@ -127,7 +128,8 @@ def verify_components(
         locate: look for a departing node also where a component passes.
         progress: called with lines on what is done.
     """
-    carried = Carried.initial(manifest, _embedding_width(prepared))
+    unet = next((i.config for i in prepared.values() if i.component.name == "unet"), None)
+    carried = Carried.initial(manifest, *carried_widths(unet))
     results: dict[str, ComponentReport] = {}
     for name in manifest.components:
         handed_on = journal.kept / name
@@ -163,7 +165,7 @@ def verify_component(
     graph = manifest.components[name].graphs["model"]
     progress(f"{name}: running torch for reference")
     start = time.perf_counter()
-    samples, carried = run_reference(folder, manifest, item, carried)
+    samples, carried = run_reference(folder, _as_seen(manifest, name), item, carried)
     referenced = time.perf_counter()
     found = _run_engine(folder, graph, samples)
     compared = _compare(graph, samples, found)
@@ -208,7 +210,8 @@ def references(
     """
     names = tuple(bundle.manifest.components)
     if against is not None and not (against / MANIFEST_NAME).is_file():
-        found = prepare(open_source(against, options, progress), names)[0]
+        source = open_source(against, options, progress)
+        found = prepare_both(source, names, open_refiner(options, progress), progress).prepared
     elif given := options.given():
         raise UsageError(
             f"--{next(iter(given))} is said of the source that the bundle was exported from; give "
@@ -248,9 +251,13 @@ def _from_recipe(bundle: Bundle, name: str) -> Prepared:
     return Prepared(component, read_json(bundle.path / recipe.config), weights)
 
 
-def _embedding_width(prepared: Mapping[str, Prepared]) -> int:
-    """Of the text that the U-Net takes; 1 where there is none."""
-    return int(prepared["unet"].config.get("cross_attention_dim", 1)) if "unet" in prepared else 1
+def _as_seen(manifest: Manifest, name: str) -> Manifest:
+    """A manifest as a component takes it: a refiner has its own scheduler and prediction."""
+    refiner = manifest.refiner
+    if refiner is None or name != refiner.component:
+        return manifest
+    own = {"prediction_type": refiner.prediction_type, "scheduler": refiner.scheduler}
+    return msgspec.structs.replace(manifest, **own)
 
 
 def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:

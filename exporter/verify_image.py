@@ -38,16 +38,16 @@ from exporter.targets.ort import open_lowered
 from runtimes.bundle import Bundle, read_json
 from runtimes.component import Component
 from runtimes.errors import UsageError
-from runtimes.inputs import Inputs
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.manifest import Manifest
 from runtimes.metadata import Origin
 from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
-from runtimes.prompts.untold import takes_text
+from runtimes.prompts.encoders import takes_text
 from runtimes.result import Preview
 from runtimes.samplers import make_sampler, noise_schedule
 from runtimes.settings import Settings
-from runtimes.settle import NO_INPUTS, settle
+from runtimes.settle import settle
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.version import VERSION
 
@@ -76,6 +76,7 @@ _NETWORKS = {
 """What a picture takes: component → the output that is read. Without text, no text encoder."""
 
 _FLOAT32_BYTES = 4
+_SECOND_ENCODER = "text_encoder_2"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,12 @@ def check_drawable(
         raise UsageError(
             f"{where} can't draw a whole picture from text; it is made for "
             f"{', '.join(tasks) or 'no task that this version of latedge knows'}: {instead}."
+        )
+    # The runtime draws with one text encoder; this ends when it draws with both.
+    if _SECOND_ENCODER in components:
+        raise UsageError(
+            f"{where}: whole pictures of models with a {_SECOND_ENCODER} can't be verified yet; "
+            f"{instead}."
         )
     wanted = [name for name in _NETWORKS if from_text or name != "text_encoder"]
     missing = [name for name in wanted if name not in components]

@@ -188,7 +188,14 @@ def read_index(path: Path) -> dict[str, Tensor]:
             raise SourceError(f"{path}: shard {shard!r} is not in the same folder.")
         if not (path.parent / shard).is_file():
             raise SourceError(f"{path.parent / shard} is missing; {path.name} lists it.")
-        found |= read_header(path.parent / shard)
+        tensors = read_header(path.parent / shard)
+        for name in tensors:
+            if shard_of.get(name, shard) != shard:
+                raise SourceError(
+                    f"{path}: {name} is in {shard}, and the index has it in {shard_of[name]}. "
+                    "Download the folder again."
+                )
+        found |= tensors
     for name in shard_of.keys() ^ found.keys():
         where = "the index but not in its shard" if name in shard_of else "a shard, not the index"
         raise SourceError(f"{path}: {name} is in {where}. Download the folder again.")

@@ -34,11 +34,26 @@ def check_negative_prompts(negative: object, count: int) -> tuple[str, ...]:
     Raises:
         UsageError: not text, or not as many as there are prompts.
     """
-    texts = _check_texts("negative_prompt", "" if negative is None else negative)
-    if negative is None or isinstance(negative, str):
+    return check_texts_of("negative_prompt", "" if negative is None else negative, count)
+
+
+def check_texts_of(name: str, given: object, count: int) -> tuple[str, ...]:
+    """Texts that go with `count` prompts; one stands for all.
+
+    Args:
+        name: the argument.
+        given: a text or several.
+        count: how many prompts there are.
+
+    Raises:
+        UsageError: not text, or not as many as there are prompts.
+    """
+    texts = _check_texts(name, given)
+    if isinstance(given, str):
         return texts * count
     if len(texts) != count:
-        raise UsageError(f"there are {count} prompts, but {len(texts)} negative prompts.")
+        what = f"{name.replace('_', ' ')}s" if name == "negative_prompt" else f"of {name}"
+        raise UsageError(f"there are {count} prompts, but {len(texts)} {what}.")
     return texts
 
 
@@ -63,14 +78,14 @@ def _check_texts(name: str, texts: object) -> tuple[str, ...]:
     return cast("tuple[str, ...]", found)
 
 
-def check_count(name: str, value: object, most: int) -> int:
-    """A whole number from 1 to `most`.
+def check_count(name: str, value: object, most: int, least: int = 1) -> int:
+    """A whole number from `least` to `most`.
 
     Raises:
         UsageError: anything else.
     """
-    if not is_whole(value) or not 1 <= (found := int(value)) <= most:
-        raise UsageError(f"{name} must be a whole number from 1 to {most}, not {value!r}.")
+    if not is_whole(value) or not least <= (found := int(value)) <= most:
+        raise UsageError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
     return found
 
 
@@ -88,15 +103,34 @@ def check_guidance_scale(value: object) -> float:
     return scale
 
 
-def check_number(name: str, value: object) -> float:
-    """A finite number.
+def check_number(
+    name: str, value: object, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """A finite number from `least` to `most`.
 
     Raises:
         UsageError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value!r}.")
-    return float(value)
+    refused = isinstance(value, bool) or not isinstance(value, Real)
+    found = math.nan if refused else float(cast("float", value))
+    if not math.isfinite(found) or not least <= found <= most:
+        raise UsageError(f"{name} must be {_numbers(least, most)}, not {value!r}.")
+    return found
+
+
+def _numbers(least: float, most: float) -> str:
+    if math.isfinite(most):
+        return f"a number from {least:g} to {most:g}"
+    return f"a finite number of at least {least:g}" if math.isfinite(least) else "a finite number"
+
+
+def check_share(name: str, value: object) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        UsageError: anything else.
+    """
+    return check_number(name, value, 0, 1)
 
 
 def check_seed(value: object, name: str = "seed") -> int:

@@ -21,7 +21,12 @@ from runtimes.pictures import write_whole
 Embeddings = NDArray[np.float32]
 
 SUFFIXES = (".safetensors", ".npz")
-NAMES = ("prompt_embeds", "negative_prompt_embeds")
+NAMES = (
+    "prompt_embeds",
+    "negative_prompt_embeds",
+    "pooled_prompt_embeds",
+    "negative_pooled_prompt_embeds",
+)
 _DTYPES: Mapping[str, str] = {"F32": "<f4", "F16": "<f2"}
 _LONGEST_HEADER = 2**20
 _BROKEN = (
@@ -39,10 +44,14 @@ class PromptEmbeddings:
         prompt_embeds: of the prompts, float32 [n, tokens, d].
         negative_prompt_embeds: of the negative prompts, of the same shape; None where there are
             none, and the empty text's are taken.
+        pooled_prompt_embeds: of the prompts, float32 [n, d]; None for models that take none.
+        negative_pooled_prompt_embeds: of the negative prompts, likewise.
     """
 
     prompt_embeds: Embeddings
     negative_prompt_embeds: Embeddings | None = None
+    pooled_prompt_embeds: Embeddings | None = None
+    negative_pooled_prompt_embeds: Embeddings | None = None
 
     def save(self, path: Path | str) -> None:
         """Writes them, bit by bit as they are.

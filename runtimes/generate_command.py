@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,17 +18,17 @@ from runtimes.samplers.choice import SCHEDULES
 from runtimes.schedule import SPACINGS
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from runtimes.bundle import Bundle
-    from runtimes.inputs import Inputs
     from runtimes.metadata import Origin
+    from runtimes.options import Changes, Given
     from runtimes.parts import Memory
+    from runtimes.read_inputs import ReadInputs
     from runtimes.recorded import Recorded
     from runtimes.result import Preview, Result
 
 
 def generate(
+    context: typer.Context,
     bundle: Annotated[
         Path,
         typer.Argument(metavar="BUNDLE", help="A compiled bundle, or a folder Optimum exported."),
@@ -50,7 +50,9 @@ def generate(
             "with --from, in place of its own.",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampler steps, 1 to 1000.")] = None,
+    num_inference_steps: Annotated[
+        int | None, typer.Option("--steps", help="Sampler steps, 1 to 1000.")
+    ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option(help="Classifier-free guidance, 1 or more; 1 turns it off.")
     ] = None,
@@ -65,7 +67,9 @@ def generate(
     ] = None,
     height: Annotated[int | None, typer.Option(help="In pixels.")] = None,
     width: Annotated[int | None, typer.Option(help="In pixels.")] = None,
-    num_images: Annotated[int | None, typer.Option(help="How many pictures: 1 if absent.")] = None,
+    num_images_per_prompt: Annotated[
+        int | None, typer.Option("--num-images", help="How many pictures: 1 if absent.")
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(help="As the engine names it: cpu, gpu, npu, cuda:0, …; cpu if absent."),
@@ -80,11 +84,13 @@ def generate(
         list[Path] | None,
         typer.Option(help="A picture to change; again for more, each with the prompt."),
     ] = None,
-    mask: Annotated[
-        list[Path] | None, typer.Option(help="White where --image is painted anew, of its size.")
+    mask_image: Annotated[
+        list[Path] | None,
+        typer.Option("--mask", help="White where --image is painted anew, of its size."),
     ] = None,
-    depth: Annotated[
-        list[Path] | None, typer.Option(help="Depth map of --image, lighter where it is nearer.")
+    depth_map: Annotated[
+        list[Path] | None,
+        typer.Option("--depth", help="Depth map of --image, lighter where it is nearer."),
     ] = None,
     strength: Annotated[
         float | None,
@@ -93,9 +99,10 @@ def generate(
     mask_blur: Annotated[
         float | None, typer.Option(help="Softens the mask, by pixels; seen with --crop-to-mask.")
     ] = None,
-    crop_to_mask: Annotated[
+    padding_mask_crop: Annotated[
         int | None,
         typer.Option(
+            "--crop-to-mask",
             metavar="PADDING",
             help="Paint the mask's surroundings alone, so many pixels wide, and paste them back.",
         ),
@@ -179,10 +186,12 @@ def generate(
     timesteps: Annotated[
         str | None, typer.Option(help="Timesteps, likewise, such as 999,666,333.")
     ] = None,
-    sampler_option: Annotated[
+    sampler_options: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE", help="Over a field of the scheduler config; may be repeated."
+            "--sampler-option",
+            metavar="NAME=VALUE",
+            help="Over a field of the scheduler config; may be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -190,52 +199,17 @@ def generate(
 
     Settings that are not given come from the bundle.
     """
-    from runtimes.arguments import named_values, number_list
     from runtimes.bundle import open_bundle
-    from runtimes.inputs import Inputs
     from runtimes.parts import check_memory
-    from runtimes.prompts.given import with_embeddings
-    from runtimes.prompts.untold import takes_text
+    from runtimes.prompts.encoders import takes_text
+    from runtimes.prompts.given import given_inputs
+    from runtimes.read_inputs import ReadInputs
     from runtimes.recorded import read_recorded
 
     kept = check_memory(memory)
-    asked = _given(
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        num_inference_steps=steps,
-        guidance_scale=guidance_scale,
-        seed=seed,
-        sampler=sampler,
-        height=height,
-        width=width,
-        num_images_per_prompt=num_images,
-        strength=strength,
-        mask_blur=mask_blur,
-        padding_mask_crop=crop_to_mask,
-        variation_seed=variation_seed,
-        variation_strength=variation_strength,
-        vae_tile=vae_tile,
-        guidance_rescale=guidance_rescale,
-        guidance_interval=number_list("--guidance-interval", guidance_interval),
-        perp_neg=perp_neg,
-        negative_weight=negative_weight,
-        prompt_syntax=prompt_syntax,
-        long_prompts=long_prompts,
-        clip_skip=clip_skip,
-        noise_level=noise_level,
-        schedule=schedule,
-        spacing=spacing,
-        sigmas=number_list("--sigmas", sigmas),
-        timesteps=number_list("--timesteps", timesteps),
-        # None where none is given: an empty one would take the place of what --from recorded.
-        sampler_options=named_values("--sampler-option", sampler_option or ()) or None,
-    )
-    given = Inputs(
-        image=_pictures("image", image),
-        mask_image=_pictures("mask_image", mask),
-        depth_map=_pictures("depth_map", depth),
-    )
-    inputs = with_embeddings(given, prompt_embeds)
+    # Flags of the call have its options' names, and are taken by them.
+    asked = _asked(context.params)
+    inputs = ReadInputs(given_inputs(_given(context.params)))
     recorded = None if from_picture is None else read_recorded(from_picture)
     engine = Engine(device, threads, kept)
     opened = open_bundle(bundle)
@@ -274,8 +248,8 @@ class Engine:
 
 def _made(
     bundle: Bundle,
-    inputs: Inputs,
-    asked: dict[str, Any],
+    inputs: ReadInputs,
+    asked: Changes,
     recorded: Recorded | None,
     engine: Engine,
     output: Path,
@@ -305,15 +279,28 @@ def _made(
     return result if which is None else result.picture(which)
 
 
-def _pictures(name: str, paths: list[Path] | None) -> list[Image] | None:
-    from runtimes.picture_input import open_picture
+def _asked(flags: Mapping[str, Any]) -> Changes:
+    """What the command line says of the call, by the options' names."""
+    from runtimes.arguments import named_values, number_list
+    from runtimes.options import Changes, names_of
 
-    return [open_picture(path, name) for path in paths] if paths else None
+    lists = ("guidance_interval", "sigmas", "timesteps")
+    read = {name: number_list(f"--{name.replace('_', '-')}", flags[name]) for name in lists}
+    # None where none is given: an empty one would take the place of what --from recorded.
+    options = named_values("--sampler-option", flags["sampler_options"] or ()) or None
+    found = {**flags, **read, "sampler_options": options}
+    names = names_of(Changes) & found.keys()
+    return cast("Changes", {name: found[name] for name in names if found[name] is not None})
 
 
-def _given(**flags: object) -> dict[str, Any]:
-    """Those flags that the command line has."""
-    return {name: value for name, value in flags.items() if value is not None}
+def _given(flags: Mapping[str, Any]) -> Given:
+    """The pictures and arrays in the files that the command line names."""
+    from runtimes.picture_input import READERS, open_picture
+
+    found: dict[str, Any] = {
+        name: [open_picture(path, name) for path in flags[name]] for name in READERS if flags[name]
+    }
+    return cast("Given", {**found, "prompt_embeds": flags["prompt_embeds"]})
 
 
 def _warn_not_the_same(lines: Sequence[str]) -> None:

@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 
-CELLS = 4
-"""Sides are multiples of it: the upscaler's U-Net halves twice as many cells three times."""
-
 
 def count_latents(inputs: Inputs) -> int:
     """How many pictures' latents a call was given; 0 for what `read_image_latents` refuses."""
@@ -18,12 +15,13 @@ def count_latents(inputs: Inputs) -> int:
     return len(given) if isinstance(given, np.ndarray) and given.ndim == 4 else 0
 
 
-def read_image_latents(given: object, channels: int) -> NDArray[np.float32]:
+def read_image_latents(given: object, channels: int, multiple: int = 1) -> NDArray[np.float32]:
     """Checks a picture's latents, and gives them in float32.
 
     Args:
         given: [n, channels, h, w], in the U-Net's scale.
         channels: of the bundle's latents.
+        multiple: what height and width are multiples of.
 
     Raises:
         UsageError: not an array of floats, of another shape, or not finite.
@@ -38,9 +36,10 @@ def read_image_latents(given: object, channels: int) -> NDArray[np.float32]:
             f"image_latents have shape {list(array.shape)}, not [pictures, {channels}, h, w]."
         )
     height, width = array.shape[2:]
-    if height % CELLS or width % CELLS:
+    if height % multiple or width % multiple:
         raise UsageError(
-            f"image_latents are of {width}×{height} cells; each side must be a multiple of {CELLS}."
+            f"image_latents are of {width}×{height} cells; each side must be a multiple of "
+            f"{multiple}."
         )
     found = array.astype(np.float32)
     if not np.isfinite(found).all():

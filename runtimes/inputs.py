@@ -27,6 +27,8 @@ class Inputs:
         depth_map: larger where the picture is nearer; one for all pictures or one each.
         prompt_embeds: text embeddings [n, tokens, d] in place of n prompts.
         negative_prompt_embeds: likewise of negative prompts, as many and as long.
+        pooled_prompt_embeds: pooled text embeddings [n, d] beside `prompt_embeds`, for SDXL.
+        negative_pooled_prompt_embeds: likewise beside `negative_prompt_embeds`.
         image_latents: latents of the picture, [n, channels, h, w], in place of `image`.
     """
 
@@ -37,3 +39,9 @@ class Inputs:
     prompt_embeds: Floats | None = None
     negative_prompt_embeds: Floats | None = None
     image_latents: Floats | None = None
+    pooled_prompt_embeds: Floats | None = None
+    negative_pooled_prompt_embeds: Floats | None = None
+
+
+NO_INPUTS = Inputs()
+"""Nothing beside the settings."""

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtimes.checks import check_count
+from runtimes.checks import check_count, check_share
 from runtimes.errors import UsageError, unknown_name
-from runtimes.picture_options import check_share
 
 if TYPE_CHECKING:
     from runtimes.pipeline import Pipeline

@@ -133,4 +133,19 @@ def check_latents(latents: object, shape: tuple[int, ...]) -> NDArray[np.float32
 
 def to_decoder(latents: NDArray[np.float32], space: Latents) -> NDArray[np.float32]:
     """Latents of unit variance, in the scale that the VAE decoder takes."""
-    return latents / np.float32(space.scaling_factor)
+    if space.latents_mean is None or space.latents_std is None:
+        return latents / np.float32(space.scaling_factor)
+    mean, std = _per_channel(space.latents_mean), _per_channel(space.latents_std)
+    return latents * std / np.float32(space.scaling_factor) + mean
+
+
+def from_encoder(latents: NDArray[np.float32], space: Latents) -> NDArray[np.float32]:
+    """Latents as the VAE encoder gives them, brought to unit variance."""
+    if space.latents_mean is None or space.latents_std is None:
+        return np.float32(space.scaling_factor) * latents
+    mean, std = _per_channel(space.latents_mean), _per_channel(space.latents_std)
+    return (latents - mean) * np.float32(space.scaling_factor) / std
+
+
+def _per_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(values, np.float32).reshape(1, -1, 1, 1)

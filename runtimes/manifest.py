@@ -106,15 +106,52 @@ class Latents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         channels: of the latents.
-        scaling_factor: what brings them to unit variance.
+        scaling_factor: what brings the VAE's latents to unit variance.
         vae_factor: pixels per cell, in each direction.
         multiple: cells of a side are a multiple of it: some U-Nets take no others.
+        latents_mean: of the VAE's latents by channel, where its config says it: the U-Net's are
+            (latents - mean) · scaling_factor / std; None in other models.
+        latents_std: their standard deviation by channel, likewise.
     """
 
     channels: int
     scaling_factor: float
     vae_factor: int
     multiple: int = 1
+    latents_mean: tuple[float, ...] | None = None
+    latents_std: tuple[float, ...] | None = None
+
+
+class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
+    """How SDXL's pooled text embedding and the numbers about a picture are made.
+
+    Attributes:
+        force_zeros_for_empty_prompt: where no negative prompt is given, its states and its pooled
+            embedding are zeros rather than an empty prompt's.
+        requires_aesthetics_score: an aesthetic score stands in `time_ids` in the place of the
+            target size: 5 numbers for 6.
+        is_cosxl_edit: an InstructPix2Pix model that takes its picture's latents scaled.
+    """
+
+    force_zeros_for_empty_prompt: bool
+    requires_aesthetics_score: bool
+    is_cosxl_edit: bool = False
+
+
+class Refiner(msgspec.Struct, frozen=True, kw_only=True):
+    """SDXL's refiner in its base's bundle: what differs from the base's.
+
+    Attributes:
+        component: its U-Net's component; text encoder and VAE are the base's.
+        prediction_type: what its U-Net predicts.
+        scheduler: path of its scheduler_config.json in the bundle.
+        conditioning: how its U-Net is told of text and picture.
+    """
+
+    component: str
+    prediction_type: str
+    scheduler: str
+    conditioning: Conditioning
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +203,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         requires: features that a reader must know.
         low_res_scheduler: path of the scheduler_config.json of the noise that an upscaler adds to
             its picture; None for other models.
+        conditioning: of SDXL's; None for other models.
+        refiner: of a base's bundle that has its refiner beside it; None for others.
     """
 
     schema: str
@@ -182,6 +221,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str | None = None
     requires: tuple[str, ...] = ()
     low_res_scheduler: str | None = None
+    conditioning: Conditioning | None = None
+    refiner: Refiner | None = None
 
 
 class _Version(msgspec.Struct):
@@ -257,6 +298,8 @@ def _paths(manifest: Manifest) -> list[tuple[str, str]]:
     found = [("scheduler", manifest.scheduler)]
     if manifest.low_res_scheduler is not None:
         found.append(("low_res_scheduler", manifest.low_res_scheduler))
+    if manifest.refiner is not None:
+        found.append(("refiner.scheduler", manifest.refiner.scheduler))
     found += [(f"tokenizers.{name}", folder) for name, folder in manifest.tokenizers.items()]
     found += [(f"files.{name}", name) for name in manifest.files]
     for name, component in manifest.components.items():

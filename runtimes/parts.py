@@ -23,13 +23,17 @@ from runtimes.tokenizer import ClipTokenizer
 
 Memory = Literal["high", "low"]
 
+_UNET = Roles(
+    ("sample", "timestep"),
+    ("encoder_hidden_states", "class_labels", "timestep_cond", "text_embeds", "time_ids"),
+    "out_sample",
+)
+
 ROLES: dict[str, Roles] = {
     "text_encoder": Roles(("input_ids",), (), "last_hidden_state"),
-    "unet": Roles(
-        ("sample", "timestep"),
-        ("encoder_hidden_states", "class_labels", "timestep_cond"),
-        "out_sample",
-    ),
+    "text_encoder_2": Roles(("input_ids",), (), "last_hidden_state"),
+    "unet": _UNET,
+    "unet_refiner": _UNET,
     "vae_decoder": Roles(("latent_sample",), (), "sample"),
     "vae_encoder": Roles(("sample",), (), "latent_parameters", ("latents",)),
 }

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
-from runtimes.checks import check_seed, is_whole
+from runtimes.bundle import Bundle
+from runtimes.checks import check_count, check_number, check_share
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.latents import MAX_PIXELS
-from runtimes.picture_input import READERS, Read, sha256
+from runtimes.options import Options
+from runtimes.tasks.upscaling import check_noise_level
 
 STRENGTHS: Mapping[str, float] = {
     "image-to-image": 0.8,
@@ -22,149 +19,75 @@ STRENGTHS: Mapping[str, float] = {
     "depth-to-image": 0.8,
 }
 """Task that begins with a picture → diffusers' default of `strength`."""
+SDXL_STRENGTHS: Mapping[str, float] = {"image-to-image": 0.3, "inpainting": 0.9999}
+"""Those of SDXL's pipelines."""
 
 MAX_BLUR = 1000.0
-
-LATENTS = ("latents", "image_latents")
-"""Fields of `Inputs` that hold latents."""
+"""Pixels: the radius of a Gaussian that softens a mask."""
 
 
-@dataclass(frozen=True)
-class PictureOptions:
-    """The options of a call, checked; see `runtimes.settings.Settings`."""
+class PictureFields(TypedDict):
+    """The fields of `Settings` that `settle_pictures` settles."""
 
     strength: float | None
     mask_blur: float
     padding_mask_crop: int | None
-    variation_seed: int | None
-    variation_strength: float
+    noise_level: int | None
 
 
-def settle_options(
-    task: str,
-    inputs: Inputs,
-    *,
-    strength: float | None,
-    mask_blur: float | None,
-    padding_mask_crop: int | None,
-    variation_seed: int | None,
-    variation_strength: float | None,
-) -> PictureOptions:
-    """Checks options that go with pictures and fills in those that are None.
+def settle_pictures(bundle: Bundle, task: str, inputs: Inputs, options: Options) -> PictureFields:
+    """Checks options that go with pictures and fills in those that are absent.
 
     Args:
+        bundle: which model's defaults are taken.
         task: that was picked.
         inputs: of the call.
-        strength: as of `Pipeline.__call__`, as are the rest.
-        mask_blur: in pixels.
-        padding_mask_crop: in pixels.
-        variation_seed: a second seed.
-        variation_strength: its share.
+        options: of the call.
 
     Raises:
         UsageError: a value is out of range, or goes with something that wasn't given.
     """
-    if strength is not None and task not in STRENGTHS:
-        raise UsageError(
-            f"strength {strength} says how much of an image is changed, but {task} changes none; "
-            "give an image, or leave strength out."
-        )
-    for name, value in (("mask_blur", mask_blur), ("padding_mask_crop", padding_mask_crop)):
+    for name in ("mask_blur", "padding_mask_crop"):
+        value = options.get(name)
         if value is not None and inputs.mask_image is None:
             raise UsageError(
                 f"{name} {value} goes with a mask_image, and none was given; give one, or leave "
                 f"{name} out."
             )
-    seed, share = _variation(inputs, variation_seed, variation_strength)
-    strength = STRENGTHS.get(task) if strength is None else check_share("strength", strength)
-    return PictureOptions(
-        strength=strength,
-        mask_blur=_check_real(
-            "mask_blur", 0 if mask_blur is None else mask_blur, MAX_BLUR, "a number of pixels"
-        ),
-        padding_mask_crop=_check_padding(padding_mask_crop),
-        variation_seed=seed,
-        variation_strength=share,
-    )
-
-
-def _variation(
-    inputs: Inputs, seed: int | None, strength: float | None
-) -> tuple[int | None, float]:
-    if strength is None:
-        if seed is not None:
-            raise UsageError(
-                f"variation_seed {seed} needs a variation_strength: from 0, the seed's own "
-                "picture, to 1, the variation_seed's."
-            )
-        return None, 0.0
-    share = check_share("variation_strength", strength)
-    if inputs.latents is not None:
-        raise UsageError(
-            "variation_strength mixes the noise of two seeds, but latents were given in their "
-            "place; mix those yourself with latedge.slerp, or leave them out."
-        )
-    found = check_seed(seed, "variation_seed")
-    # At 0 it plays no part: not in the picture, and not in what the picture says of itself.
-    return (found, share) if share else (None, 0.0)
-
-
-def check_share(name: str, value: object) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        UsageError: anything else.
-    """
-    return _check_real(name, value, 1.0, "a number")
-
-
-def _check_real(name: str, value: object, most: float, what: str) -> float:
-    """A number from 0 to `most`."""
-    number = cast("float", value)
-    taken = isinstance(value, int | float | np.integer | np.floating)
-    found = float(number) if taken and not isinstance(value, bool) else math.nan
-    if not 0 <= found <= most:
-        raise UsageError(f"{name} must be {what} from 0 to {most:g}, not {value!r}.")
-    return found
-
-
-def _check_padding(value: object) -> int | None:
-    if value is None:
-        return None
-    if not is_whole(value) or not 0 <= int(value) <= MAX_PIXELS:
-        raise UsageError(
-            f"padding_mask_crop must be a whole number of pixels from 0 to {MAX_PIXELS}, not "
-            f"{value!r}."
-        )
-    return int(value)
-
-
-def read_inputs(inputs: Inputs) -> dict[str, tuple[Read, ...]]:
-    """The pictures of a call by the field of `Inputs`, those that are there.
-
-    Raises:
-        UsageError: one isn't taken; says why.
-    """
-    found = {field.name: getattr(inputs, field.name) for field in fields(inputs)}
+    blur, padding = options.get("mask_blur"), options.get("padding_mask_crop")
     return {
-        name: read(found[name]) for name, read in READERS.items() if found.get(name) is not None
+        "strength": _strength(bundle, task, inputs, options),
+        "mask_blur": 0.0 if blur is None else check_number("mask_blur", blur, 0, MAX_BLUR),
+        "padding_mask_crop": (
+            None if padding is None else check_count("padding_mask_crop", padding, MAX_PIXELS, 0)
+        ),
+        "noise_level": check_noise_level(task, options.get("noise_level")),
     }
 
 
-def digests(inputs: Inputs, pictures: Mapping[str, tuple[Read, ...]]) -> dict[str, str]:
-    """SHA-256 of what a call was given beside its settings, by the field of `Inputs`.
+def _check_taken_over(task: str, inputs: Inputs, start: float, strength: float | None) -> None:
+    if strength is not None:
+        raise UsageError(
+            f"denoising_start {start} and strength {strength} both say where sampling begins; "
+            "leave one out."
+        )
+    if task != "image-to-image" or inputs.image_latents is None:
+        raise UsageError(
+            f"denoising_start {start} goes on from latents with the noise that is left in them: "
+            "give image_latents, and no picture."
+        )
 
-    Args:
-        inputs: of the call.
-        pictures: of them, as `read_inputs` gives them.
-    """
-    found = {name: sha256(read) for name, read in pictures.items()}
-    for name in LATENTS:
-        given: object = getattr(inputs, name)
-        if not isinstance(given, np.ndarray):
-            continue
-        latents = cast("NDArray[Any]", given)
-        # Latents of another type are refused where their shape is known.
-        if np.issubdtype(latents.dtype, np.floating):
-            found[name] = sha256([latents.astype(np.float32)])
-    return found
+
+def _strength(bundle: Bundle, task: str, inputs: Inputs, options: Options) -> float | None:
+    value, start = options.get("strength"), options.get("denoising_start")
+    strengths = STRENGTHS if bundle.manifest.conditioning is None else SDXL_STRENGTHS
+    if start is not None:
+        _check_taken_over(task, inputs, start, value)
+    if value is None:
+        return None if start is not None else strengths.get(task)
+    if task not in STRENGTHS:
+        raise UsageError(
+            f"strength {value} says how much of an image is changed, but {task} changes none; "
+            "give an image, or leave strength out."
+        )
+    return check_share("strength", value)

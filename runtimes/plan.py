@@ -22,11 +22,13 @@ class Plan:
         sampler: the sampler.
         levels: those that it visits, and the one where its last step ends.
         prediction_type: what the network gives; a key of `runtimes.denoiser.PREDICTION_TYPES`.
+        num_train_timesteps: of the noise schedule.
     """
 
     sampler: Sampler
     levels: tuple[Level, ...]
     prediction_type: str
+    num_train_timesteps: int
 
 
 def make_plan(
@@ -63,7 +65,8 @@ def make_plan(
         _check_not_said(choice)
         predicts = K_UNET
     output = network_output(config, str(predicts))
-    return Plan(made, made.levels(schedule, num_inference_steps), output)
+    levels = made.levels(schedule, num_inference_steps)
+    return Plan(made, levels, output, len(schedule.alphas_cumprod))
 
 
 def _check_not_said(choice: ScheduleChoice) -> None:

@@ -6,7 +6,6 @@ its record is believed before it was checked.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ import msgspec
 from PIL import Image, UnidentifiedImageError
 
 from runtimes.bundle import Bundle
-from runtimes.errors import UsageError, unknown_name
+from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
 from runtimes.metadata import Origin
+from runtimes.options import Changes, check_names, names_of
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.settle import settle
 
@@ -27,6 +28,9 @@ OTHER_TOOLS = "parameters"
 _BY_HAND = "Give the prompt and the settings yourself."
 _BATCH = {"prompts": "prompt", "negative_prompts": "negative_prompt"}
 """Names in the record of a batch → the settings that they are."""
+
+ARGUMENTS = names_of(Changes)
+"""What a record says to `settle`, and a repetition may change."""
 
 _SCHEDULE = frozenset({"schedule", "spacing", "sigmas", "timesteps", "sampler_options"})
 _FOLLOWING = {"negative_prompt": "prompt", "variation_seed": "variation_strength"}
@@ -64,20 +68,21 @@ class Recorded:
     origin: Origin
     index: int
 
-    def settle(self, bundle: Bundle, inputs: Inputs, changes: Mapping[str, Any]) -> Settings:
+    def settle(self, bundle: Bundle, inputs: Inputs | ReadInputs, changes: Changes) -> Settings:
         """The settings of the call that makes the picture again, checked against a bundle.
 
         Args:
             bundle: what shall make it.
             inputs: the pictures and arrays that came with the call; a record holds none.
-            changes: arguments of `runtimes.settle.settle` over those of the record.
+            changes: what takes the place of what the record says.
 
         Raises:
             UsageError: the bundle can't do what the record or `changes` ask for, or the task takes
                 pictures that aren't given.
             BundleError: the bundle can't make such pictures.
         """
-        given = {name for name, value in vars(inputs).items() if value is not None}
+        read = ReadInputs.of(inputs)
+        given = {name for name, value in vars(read.given).items() if value is not None}
         taken = {*self.settings.input_sha256}
         if self.settings.embeddings_sha256 is not None:
             taken.add("prompt_embeds")
@@ -86,9 +91,7 @@ class Recorded:
                 f"{self.path} was made from {' and '.join(sorted(missing))}, of which its record "
                 "holds the SHA-256 alone; give the same again."
             )
-        for name in changes:
-            if name not in _arguments():
-                raise unknown_name("setting", name, _arguments())
+        check_names(changes, ARGUMENTS)
         replaced = _replaced(changes)
         said = {key: value for key, value in self._said().items() if key not in replaced}
         asked: dict[str, Any] = {**said, **changes}
@@ -96,22 +99,23 @@ class Recorded:
             # One for all: there may be another number of prompts now.
             texts = set(self.settings.negative_prompt)
             asked["negative_prompt"] = texts.pop() if len(texts) == 1 else sorted(texts)
+        if self.settings.zero_negative and "negative_prompt" not in changes:
+            # Nothing was said: that is not the same as the empty text.
+            del asked["negative_prompt"]
         for name in ("prompt", "negative_prompt"):
-            if f"{name}_embeds" in given and name not in changes:
+            if name in asked and f"{name}_embeds" in given and name not in changes:
                 # Empty texts in the record: embeddings stood in their place.
                 del asked[name]
-        by_itself = settle(bundle, inputs=inputs, **asked)
+        by_itself = settle(bundle, inputs=read, **asked)
         unlike = self._unlike(by_itself)
         more = {name: value for name, value in unlike.items() if name not in replaced}
-        return settle(bundle, inputs=inputs, **{**more, **asked}) if more else by_itself
+        return settle(bundle, inputs=read, **{**more, **asked}) if more else by_itself
 
-    def index_in(self, changes: Mapping[str, Any]) -> int | None:
+    def index_in(self, changes: Changes) -> int | None:
         """Which picture of the call is this one; None where it's a call of other pictures."""
         return None if {"prompt", "num_images_per_prompt"} & set(changes) else self.index
 
-    def differences(
-        self, settings: Settings, origin: Origin, changes: Mapping[str, Any]
-    ) -> list[str]:
+    def differences(self, settings: Settings, origin: Origin, changes: Changes) -> list[str]:
         """What keeps a picture made now from being this one bit for bit, a line each.
 
         Args:
@@ -158,18 +162,12 @@ class Recorded:
         return {name: then for name, (then, now) in pairs.items() if then != now}
 
 
-def _arguments() -> set[str]:
-    """What a call may change."""
-    return set(inspect.signature(settle).parameters) - {"bundle", "inputs", "tokenizer"}
-
-
 def _fields(settings: Settings) -> dict[str, msgspec.structs.FieldInfo]:
     """The settings that `settle` takes; others follow from the inputs."""
-    taken = _arguments()
-    return {f.name: f for f in msgspec.structs.fields(settings) if f.name in taken}
+    return {f.name: f for f in msgspec.structs.fields(settings) if f.name in ARGUMENTS}
 
 
-def _replaced(changes: Mapping[str, Any]) -> set[str]:
+def _replaced(changes: Changes) -> set[str]:
     """The recorded settings that others stand in for: a schedule is said in one way alone."""
     given = {"sigmas", "timesteps"}
     if given & changes.keys():

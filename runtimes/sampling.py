@@ -13,9 +13,10 @@ from runtimes.engine import Array
 from runtimes.errors import EngineError
 from runtimes.guidance import Branches, Condition, Predict, guided_network
 from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding, guides_itself
+from runtimes.micro_conditioning import TIME_IDS, takes_score, time_ids
 from runtimes.pictures import to_pillow
 from runtimes.prompts import Embeddings, Prompted, embed
-from runtimes.prompts.untold import CONTEXT, takes_text
+from runtimes.prompts.encoders import CONTEXT, PROJECTED
 from runtimes.result import Cancelled, Preview
 from runtimes.samplers import Latents, Run, Step
 from runtimes.tasks import Call, Start, load_task
@@ -39,9 +40,7 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
             pipeline was closed.
         Cancelled: the callback returned False.
     """
-    prompted = None
-    if takes_text(call.bundle):
-        prompted = embed(call.parts, call.settings, call.inputs, call.watch)
+    prompted = embed(call.bundle, call.parts, call.settings, call.inputs.given, call.watch)
     start = load_task(call.settings.task).start(call)
     with call.parts.use("unet", call.watch) as unet:
         denoiser = _denoiser(call, unet, start, prompted)
@@ -66,10 +65,9 @@ def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
 
 
 def _loop(call: Call, denoiser: Denoiser, start: Start, callback: Callback | None) -> Floats:
-    x, begin = start.x, start.begin
-    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=begin)
+    x, total = start.x, call.span.calls
+    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=call.span.begin)
     sent: Floats | None = None
-    total = len(call.levels) - 1 - begin
     for done in range(total):
         call.parts.check_open()
         step = _next_step(run, sent, done, total)
@@ -109,13 +107,12 @@ def _call_back(
         raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
 
 
-def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted | None) -> Denoiser:
-    feeds = {**start.feeds, **_told_scale(call, unet, call.settings.count)}
+def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> Denoiser:
     guided = guided_network(
         _predict(call, unet),
-        _branches(prompted, start, feeds),
+        _branches(call, unet, start, prompted),
         call.settings,
-        calls=len(call.levels) - 1 - start.begin,
+        calls=call.span.calls,
         halves="apart" if unet.batch == 1 else "together",
     )
     return Denoiser(guided, call.prediction_type, start.concat if start.concat_scaled else None)
@@ -139,24 +136,35 @@ def _predict(call: Call, unet: Component) -> Predict:
     return predict
 
 
-def _branches(prompted: Prompted | None, start: Start, feeds: Mapping[str, Array]) -> Branches:
-    """What the U-Net sees of each branch: its texts, and what is the same for all."""
+def _branches(call: Call, unet: Component, start: Start, prompted: Prompted) -> Branches:
+    """What the U-Net sees of each branch: its texts, what goes with them, what is the same."""
+    same = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
+    # Channels that are scaled with the latents come to them before that: see `_denoiser`.
     concat = None if start.concat_scaled else start.concat
-    if prompted is None:
-        return Branches(Condition(np.zeros((len(start.x), 0, 0), np.float32), concat, feeds))
 
-    def condition(context: Embeddings, pooled: Embeddings | None) -> Condition:
+    def condition(context: Embeddings, pooled: Embeddings | None, *, negative: bool) -> Condition:
         own: Mapping[str, Array] = {}
-        if start.of_text is not None and pooled is not None:
+        if pooled is not None and start.of_text is not None:
             own = start.of_text(pooled)
-        return Condition(context, concat, {**feeds, **own})
+        elif pooled is not None:
+            own = _told_pooled(call, unet, pooled, negative=negative)
+        return Condition(context, concat, {**same, **own})
 
     uncond, empty = prompted.uncond, prompted.empty
     return Branches(
-        cond=condition(prompted.cond, prompted.pooled_cond),
-        uncond=None if uncond is None else condition(uncond, prompted.pooled_uncond),
-        empty=None if empty is None else condition(empty, prompted.pooled_empty),
+        cond=condition(prompted.cond, prompted.pooled_cond, negative=False),
+        uncond=None if uncond is None else condition(uncond, prompted.pooled_uncond, negative=True),
+        empty=None if empty is None else condition(empty, prompted.pooled_empty, negative=True),
     )
+
+
+def _told_pooled(
+    call: Call, unet: Component, pooled: Embeddings, *, negative: bool
+) -> dict[str, Array]:
+    """The pooled embedding and the micro-conditioning, as an SDXL U-Net takes them."""
+    scored = takes_score(call.bundle, unet.name)
+    ids = time_ids(call.settings, scored=scored, negative=negative)
+    return {PROJECTED: pooled, TIME_IDS: np.tile(ids, (len(pooled), 1))}
 
 
 def _told_scale(call: Call, unet: Component, count: int) -> dict[str, Floats]:

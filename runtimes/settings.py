@@ -10,46 +10,17 @@ from runtimes.samplers.choice import ScheduleChoice
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All that decides the pictures of one call, apart from the bundle.
 
-    Attributes:
-        prompt: one or more texts; every one gives `num_images_per_prompt` pictures.
-        negative_prompt: as many texts as `prompt`; what guidance leads away from.
-        num_inference_steps: steps of the sampler, 1 to 1000.
-        guidance_scale: classifier-free guidance; 1 and 0 turn it off.
-        seed: of the noise, -2^63 to 2^64-1.
-        sampler: a name of `runtimes.samplers.sampler_names`.
-        height: in pixels.
-        width: in pixels.
-        num_images_per_prompt: pictures of each prompt.
+    Attributes: `prompt`, one or more texts; `negative_prompt`, as many; the options of
+    `runtimes.options.Options`, each with the value that it has in the end, where strength is None
+    for tasks that begin with noise, schedule where sigmas or timesteps are given, and spacing there
+    too and where the sampler has its own; and
         task: a name of `runtimes.tasks.TASKS`.
-        strength: how much of a given picture is changed, 0 to 1: the share of the steps that are
-            made; None for tasks that begin with noise.
-        mask_blur: pixels by which the mask is softened: the radius of Pillow's GaussianBlur.
-        padding_mask_crop: pixels around the mask that are painted with it, at the size that is
-            asked for, the rest being kept; None paints the whole picture.
-        variation_seed: whose noise is mixed into the seed's; None for none.
-        variation_strength: from 0, the noise of `seed`, to 1, that of `variation_seed`.
         input_sha256: of what was given beside the settings, by argument: the pixels of "image",
             "mask_image" and "depth_map", the values of "latents" and "image_latents" in float32.
-        vae_tile: pixels of the tiles' side in which the VAE works; None for the automatic one.
-        guidance_rescale: how far guided outputs are brought to the conditional ones' standard
-            deviation, 0 to 1.
-        guidance_interval: where guidance starts and stops, as fractions of the calls made.
         guidance_embedded: whether the U-Net is told the guidance scale, and guides itself.
-        perp_neg: whether negative prompts lead away only from what is no part of the prompt.
-        negative_weight: how far they do, beside the prompt; of `perp_neg`.
-        prompt_syntax: a name of `runtimes.prompts.SYNTAXES`.
-        long_prompts: a name of `runtimes.prompts.LONG_PROMPTS`.
-        clip_skip: layers of the text encoder that are left out, as diffusers counts them.
         embeddings_sha256: of the prompt embeddings that were given in place of texts, hex; None
             where there were none.
-        noise_level: training timestep of the noise that upscaling adds to its picture.
-        schedule: a name of `runtimes.samplers.choice.SCHEDULES`; None where sigmas or timesteps are
-            given.
-        spacing: which timesteps the schedule spreads; None where they are no spread, or the
-            sampler has its own.
-        sigmas: as given, of all steps and of where the last one ends.
-        timesteps: as given, of all steps.
-        sampler_options: as given, over the scheduler config.
+        zero_negative: whether zeros stand for the embeddings of negative and empty prompts.
     """
 
     prompt: tuple[str, ...]
@@ -84,6 +55,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sigmas: tuple[float, ...] | None = None
     timesteps: tuple[float, ...] | None = None
     sampler_options: dict[str, bool | int | float | str] = {}
+    prompt_2: tuple[str, ...] | None = None
+    negative_prompt_2: tuple[str, ...] | None = None
+    zero_negative: bool = False
+    original_size: tuple[int, int] | None = None
+    crops_coords_top_left: tuple[int, int] | None = None
+    target_size: tuple[int, int] | None = None
+    aesthetic_score: float | None = None
+    negative_original_size: tuple[int, int] | None = None
+    negative_crops_coords_top_left: tuple[int, int] | None = None
+    negative_target_size: tuple[int, int] | None = None
+    negative_aesthetic_score: float | None = None
+    denoising_end: float | None = None
+    denoising_start: float | None = None
 
     @property
     def choice(self) -> ScheduleChoice:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes import vae
+from runtimes.latents import from_encoder
 from runtimes.noise import Generator
 from runtimes.tasks.task import Call
 from runtimes.vae import tile_of
@@ -34,8 +35,8 @@ def encode(call: Call, pixels: Floats) -> Floats:
         tile = tile_of(call.bundle, "vae_encoder", call.settings)
         found = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
         certain = encoder.output.role == "latents"
-    scale = np.float32(call.bundle.manifest.latents.scaling_factor)
-    return scale * (found if certain else drawn(found, call.generator))
+    latents = found if certain else drawn(found, call.generator)
+    return from_encoder(latents, call.bundle.manifest.latents)
 
 
 def drawn(parameters: Floats, generator: Generator) -> Floats:

@@ -15,7 +15,11 @@ import torch
 from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSDEScheduler,
     EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    KDPM2AncestralDiscreteScheduler,
+    KDPM2DiscreteScheduler,
     PNDMScheduler,
     StableDiffusionDepth2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
@@ -39,6 +43,14 @@ SCHEDULERS: Mapping[str, Any] = {
     "euler": EulerDiscreteScheduler,
     "pndm": PNDMScheduler,
 }
+TWO_CALLS: Mapping[str, Any] = {
+    "dpm2": KDPM2DiscreteScheduler,
+    "dpm2-a": KDPM2AncestralDiscreteScheduler,
+    "dpmpp-sde": DPMSolverSDEScheduler,
+    "heun": HeunDiscreteScheduler,
+}
+"""Of two calls a step, the second in the middle of it but for Heun's."""
+
 PIPELINES: Mapping[str, Any] = {
     "image-to-image": StableDiffusionImg2ImgPipeline,
     "inpainting": StableDiffusionInpaintPipeline,
@@ -114,7 +126,12 @@ def box(width: int = 67, height: int = 70) -> Image.Image:
 
 
 def compare(
-    pipe: Pipeline, reference: Any, sampler: str, ours: Mapping[str, Any], **both: Any
+    pipe: Pipeline,
+    reference: Any,
+    sampler: str,
+    ours: Mapping[str, Any],
+    least_db: float = PSNR_DB,
+    **both: Any,
 ) -> float:
     """Draws with both; asserts that latents agree at every call, and the picture; gives its PSNR.
 
@@ -123,10 +140,13 @@ def compare(
         reference: diffusers'.
         sampler: the name of the sampler.
         ours: arguments of ours alone, or under another name there.
+        least_db: that both must reach.
         both: arguments of both, as diffusers takes them.
     """
     own = reference.scheduler.config
-    reference.scheduler = SCHEDULERS[sampler].from_config(own)
+    # Its Brownian path would begin at a seed of torch's own.
+    more = {"noise_sampler_seed": 5} if sampler == "dpmpp-sde" else {}
+    reference.scheduler = {**SCHEDULERS, **TWO_CALLS}[sampler].from_config(own, **more)
     expected: list[Floats] = []
     found: list[Floats] = []
 
@@ -151,7 +171,7 @@ def compare(
     )
     assert len(found) == len(expected) > 0
     for index, (a, b) in enumerate(zip(expected, found, strict=True)):
-        assert psnr_db(a, b, float(np.abs(a).max())) >= PSNR_DB, f"call {index}"
+        assert psnr_db(a, b, float(np.abs(a).max())) >= least_db, f"call {index}"
     if output == "pil":
         images = cast("list[Image.Image]", result.images)
         # Bytes: a value on the edge of rounding may fall to either side.
@@ -164,7 +184,7 @@ def compare(
     assert drawn.images.shape == result.images.shape  # pyright: ignore[reportAttributeAccessIssue]
     assert drawn.images.std() > 0.02, "the reference shows nothing"
     reached = psnr_db(drawn.images, np.asarray(result.images), 1.0)
-    assert reached >= PSNR_DB
+    assert reached >= least_db
     return reached
 
 
@@ -231,6 +251,30 @@ def test_inpainting(
         width=72,
     )
     print(f"inpainting {model} {sampler} {strength}: {reached:.0f} dB")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+@pytest.mark.parametrize("sampler", TWO_CALLS)
+def test_inpainting_within_a_step_of_two_calls(
+    opened: Open, references: Make, sampler: str, strength: float
+) -> None:
+    """What is kept is as noisy as the reference has it also between a step's two calls."""
+    compare(
+        opened("tiny-sd15"),
+        references("tiny-sd15", "inpainting"),
+        sampler,
+        {},
+        # Where torch's exponential is off by a unit in the last place, the reference reads the
+        # Brownian path beside: see runtimes/samplers/dpmpp_sde.py.
+        least_db=60 if sampler == "dpmpp-sde" else PSNR_DB,
+        prompt="a red circle",
+        image=photo(),
+        mask_image=box(),
+        strength=strength,
+        height=64,
+        width=72,
+    )
 
 
 def test_several_pictures_with_a_prompt_each(opened: Open, references: Make) -> None:

@@ -143,11 +143,11 @@ def open_torch(bundle: Bundle, source: Path | None, *, compiled: bool) -> Pipeli
         SourceError, WeightError: the source is refused, or is another model.
     """
     from exporter.verify import references
+    from runtimes.abilities import check_able
     from runtimes.component import Component
     from runtimes.metadata import Origin
     from runtimes.parts import loaded_parts
     from runtimes.pipeline import Pipeline
-    from runtimes.settle import check_able
     from runtimes.tokenizer import ClipTokenizer
     from runtimes.version import VERSION
 

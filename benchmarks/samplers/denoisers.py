@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.denoiser import Latents
 from runtimes.noise import Generator
 from runtimes.parts import Parts
 from runtimes.schedule import NoiseSchedule
 
 Floats = NDArray[np.float32]
-Network = Callable[[Floats, float], Floats]
-"""(model_input, timestep) → output, both float32."""
-Epsilon = Callable[[Floats, float], Floats]
-"""(model_input, timestep) → the noise in it."""
+Network = Callable[[Latents, float], Latents]
+"""(model_input, timestep) → output, of model_input's dtype."""
+Epsilon = Callable[[Latents, float], Latents]
+"""(model_input, timestep) → the noise in it, likewise."""
 
 CAPTION = "a large red circle on a white background"
 
@@ -56,7 +57,7 @@ def as_network(epsilon: Epsilon, training: Training, prediction_type: str) -> Ne
         prediction_type: "epsilon", "v_prediction" or "sample".
     """
 
-    def network(x: Floats, timestep: float) -> Floats:
+    def network(x: Latents, timestep: float) -> Latents:
         noise = epsilon(x, timestep).astype(np.float64)
         alpha, sigma = training.coefficients(timestep)
         clean = (x - sigma * noise) / alpha
@@ -65,7 +66,7 @@ def as_network(epsilon: Epsilon, training: Training, prediction_type: str) -> Ne
             "v_prediction": alpha * noise - sigma * clean,
             "sample": clean,
         }
-        return outputs[prediction_type].astype(np.float32)
+        return outputs[prediction_type].astype(x.dtype)
 
     return network
 
@@ -78,14 +79,14 @@ def analytic_epsilon(training: Training, mean: float = 0.7, deviation: float = 0
     the logistic function of 2 alpha mean x / v.
     """
 
-    def epsilon(x: Floats, timestep: float) -> Floats:
+    def epsilon(x: Latents, timestep: float) -> Latents:
         alpha, sigma = training.coefficients(timestep)
         wide = x.astype(np.float64)
         variance = (alpha * deviation) ** 2 + sigma**2
         # The mean of the laws' means under their shares: mean * (2 share - 1).
         middle = mean * np.tanh(alpha * mean * wide / variance)
         clean = middle + alpha * deviation**2 / variance * (wide - alpha * middle)
-        return ((wide - alpha * clean) / sigma).astype(np.float32)
+        return ((wide - alpha * clean) / sigma).astype(x.dtype)
 
     return epsilon
 
@@ -100,13 +101,14 @@ def unet_epsilon(parts: Parts) -> Epsilon:
     with parts.use("text_encoder") as text_encoder:
         context = text_encoder(input_ids=tokens.input_ids)
 
-    def epsilon(x: Floats, timestep: float) -> Floats:
+    def epsilon(x: Latents, timestep: float) -> Latents:
         with parts.use("unet") as unet:
-            return unet(
-                sample=x,
+            noise = unet(
+                sample=x.astype(np.float32),
                 timestep=np.array([timestep], np.float32),
                 encoder_hidden_states=np.repeat(context, len(x), axis=0),
             )
+        return noise.astype(x.dtype)
 
     return epsilon
 

@@ -1,7 +1,8 @@
 """How far each sampler's whole trajectory is from its diffusers scheduler's.
 
 Every step feeds the next, and both sides are driven by one network. An error is the largest
-difference of a step over the largest latent of the reference at that step.
+difference of a step over the largest latent of the reference at that step. Where a trajectory
+departs, both sides compute it once more in float64: what is left then is no rounding.
 """
 
 from __future__ import annotations
@@ -13,13 +14,21 @@ import msgspec
 import numpy as np
 
 from benchmarks.samplers.denoisers import Floats, Network
-from runtimes.denoiser import Denoiser, network_output
+from runtimes.denoiser import Denoiser, Latents, network_output
 from runtimes.errors import LatedgeError
 from runtimes.noise import Generator
 from runtimes.samplers import Sampler, load_sampler, make_sampler, noise_schedule, options_of
 from runtimes.samplers.options import Options
 
 SEED = 3
+EXACT = 1e-5
+"""What is left of a rounding error where both sides compute in float64. Sigmas and noise are those
+of float32 all the same."""
+
+BESIDE = 3e-7
+"""Share by which a trajectory's start is moved to see what becomes of rounding: a few units of
+float32's last place."""
+
 SAME = 2e-4
 """What a whole trajectory may differ by. Both sides compute in float32, in another order."""
 
@@ -51,7 +60,31 @@ SCHEDULES: dict[str, Mapping[str, object]] = {
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Departure(msgspec.Struct, frozen=True, kw_only=True):
+    """Where two trajectories part.
+
+    Attributes:
+        step: the first one beyond the tolerance, from 1.
+        total: steps of the trajectory, two calls of a step apart.
+        error: of that step.
+        in_double: the largest error of a step where both sides compute in float64.
+        from_itself: the largest distance of a step of ours from the same begun `BESIDE` off: what
+            the sampler and the network make of rounding.
+    """
+
+    step: int
+    total: int
+    error: float
+    in_double: float
+    from_itself: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether nothing is left of it in float64, or the trajectory amplifies rounding so."""
+        return self.in_double <= EXACT or self.from_itself >= self.error / 10
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One comparison.
 
     Attributes:
@@ -60,7 +93,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         prediction_type: what the network gives.
         schedule: a name of `SCHEDULES`.
         steps: as users count them.
-        errors: of each step; empty where one side refused.
+        worst: the largest error of a step; None where one side refused.
+        departs: where the trajectories part; None where they don't.
         refused: why, and which side; None where both ran.
     """
 
@@ -69,23 +103,30 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     prediction_type: str
     schedule: str
     steps: int
-    errors: tuple[float, ...] = ()
+    worst: float | None = None
+    departs: Departure | None = None
     refused: str | None = None
 
     @property
-    def worst(self) -> float:
-        """The largest error of a step."""
-        return max(self.errors)
+    def asked(self) -> Case:
+        """Without what came of it."""
+        return msgspec.structs.replace(self, worst=None, departs=None, refused=None)
 
-    def departure(self, tolerance: float = SAME) -> str | None:
+    def departure(self) -> str | None:
         """The first step at which the sides part, in words; None where they don't."""
-        for index, error in enumerate(self.errors):
-            if not error <= tolerance:
-                return (
-                    f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: "
-                    f"departs at step {index + 1} of {len(self.errors)} with {error:.1e}"
-                )
-        return None
+        if self.departs is None:
+            return None
+        found = self.departs
+        return (
+            f"{self.sampler}, {self.prediction_type}, {self.schedule}, {self.network}: departs at "
+            f"step {found.step} of {found.total} with {found.error:.1e}; {found.in_double:.1e} in "
+            f"float64; ours from itself begun {BESIDE:g} beside, {found.from_itself:.1e}"
+        )
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it departs, and not by rounding alone."""
+        return self.departs is not None and not self.departs.is_rounding
 
 
 def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, object] | None:
@@ -95,7 +136,10 @@ def config_of(sampler: str, schedule: str, prediction_type: str) -> dict[str, ob
     if not all(_has(rows, name, value) for name, value in changes.items()):
         return None
     reference = cast("Any", load_sampler(sampler)).REFERENCE
-    return {**BASE, **changes, "_class_name": reference}
+    # The only end that those that integrate the noise take; the reference's default is another.
+    ends = rows.get("final_sigmas_type")
+    end = {"final_sigmas_type": "sigma_min"} if ends == ("sigma_min",) else {}
+    return {**BASE, **end, **changes, "_class_name": reference}
 
 
 def _has(rows: Options, name: str, value: object) -> bool:
@@ -106,20 +150,41 @@ def _has(rows: Options, name: str, value: object) -> bool:
     return name in rows or not name.startswith("use_")
 
 
-def compare(case: Case, network: Network, noise: Floats) -> Case:
+def compare(case: Case, network: Network, noise: Floats, tolerance: float = SAME) -> Case:
     """A case with its errors, or with why there are none.
 
     Args:
         case: what is compared.
         network: of the case's prediction type.
         noise: unit normal, where both begin.
+        tolerance: the error of a step from which on trajectories part.
 
     Raises:
         ValueError: the case's sampler doesn't know its schedule.
     """
-    # torch and diffusers, which take seconds to import.
-    from benchmarks.samplers.reference import reference_scheduler, reference_trajectory
+    try:
+        errors = _errors(case, network, noise)
+        parted = next((i for i, error in enumerate(errors) if not error <= tolerance), None)
+        if parted is None:
+            return msgspec.structs.replace(case, worst=max(errors))
+        departs = Departure(
+            step=parted + 1,
+            total=len(errors),
+            error=errors[parted],
+            in_double=max(_errors(case, network, noise.astype(np.float64))),
+            from_itself=_from_itself(case, network, noise),
+        )
+    except _RefusedError as e:
+        return msgspec.structs.replace(case, refused=str(e))
+    return msgspec.structs.replace(case, worst=max(errors), departs=departs)
 
+
+class _RefusedError(Exception):
+    """One side does not run a case; says which and why."""
+
+
+def _errors(case: Case, network: Network, noise: Latents) -> tuple[float, ...]:
+    """Of each step, in the precision of the noise."""
     config = config_of(case.sampler, case.schedule, case.prediction_type)
     if config is None:
         raise ValueError(f"{case.sampler} has no schedule {case.schedule}")
@@ -127,30 +192,53 @@ def compare(case: Case, network: Network, noise: Floats) -> Case:
         sampler = make_sampler(case.sampler, config)
         mine = our_trajectory(sampler, config, case, network, noise)
     except LatedgeError as e:
-        return msgspec.structs.replace(case, refused=f"latedge: {e}")
+        raise _RefusedError(f"latedge: {e}") from e
     try:
-        scheduler = reference_scheduler(sampler, config, case.steps, SEED)
-        theirs = reference_trajectory(scheduler, network, noise, SEED)
+        theirs = _their_trajectory(sampler, config, case, network, noise)
     except Exception as e:  # whatever the reference makes of a config it can't run
-        return msgspec.structs.replace(case, refused=f"diffusers: {type(e).__name__}: {e}")
+        raise _RefusedError(f"diffusers: {type(e).__name__}: {e}") from e
     for index, latents in enumerate(theirs, start=1):
         if not np.isfinite(latents).all():
-            return msgspec.structs.replace(case, refused=f"diffusers: gives NaN at step {index}")
-    return msgspec.structs.replace(case, errors=step_errors(mine, theirs))
+            raise _RefusedError(f"diffusers: gives NaN at step {index}")
+    return step_errors(mine, theirs)
+
+
+def _from_itself(case: Case, network: Network, noise: Floats) -> float:
+    config = config_of(case.sampler, case.schedule, case.prediction_type)
+    assert config is not None
+    sampler = make_sampler(case.sampler, config)
+    starts = (noise, noise * np.float32(1 + BESIDE))
+    one, other = (our_trajectory(sampler, config, case, network, start) for start in starts)
+    return max(step_errors(other, one))
 
 
 def our_trajectory(
-    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Floats
-) -> list[Floats]:
+    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Latents
+) -> list[Latents]:
     """The latents after each step of one of the project's samplers."""
     levels = sampler.levels(noise_schedule(case.sampler, config), case.steps)
-    x = noise * np.float32(sampler.init_noise_sigma(levels))
-    denoiser = Denoiser(network, network_output(config, case.prediction_type))  # pyright: ignore[reportArgumentType]
-    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]  # pyright: ignore[reportReturnType]
+    x = noise * noise.dtype.type(sampler.init_noise_sigma(levels))
+    denoiser = Denoiser(network, network_output(config, case.prediction_type))
+    return [step.x for step in sampler.sample(denoiser, x, levels, Generator(SEED))]
 
 
-def step_errors(mine: Sequence[Floats], theirs: Sequence[Floats]) -> tuple[float, ...]:
-    """The error of each step; infinite where ours is not finite, no float32 or of another length.
+def _their_trajectory(
+    sampler: Sampler, config: Mapping[str, object], case: Case, network: Network, noise: Latents
+) -> list[Latents]:
+    # torch and diffusers, which take seconds to import.
+    from benchmarks.samplers.double import Double, to_double
+    from benchmarks.samplers.reference import reference_scheduler, reference_trajectory
+
+    scheduler = reference_scheduler(sampler, config, case.steps, SEED)
+    if noise.dtype == np.float32:
+        return reference_trajectory(scheduler, network, noise, SEED)
+    to_double(scheduler)
+    with Double():
+        return reference_trajectory(scheduler, network, noise, SEED)
+
+
+def step_errors(mine: Sequence[Latents], theirs: Sequence[Latents]) -> tuple[float, ...]:
+    """The error of each step; infinite where ours is not finite, or of another dtype or length.
 
     Args:
         mine: the latents after each step.
@@ -159,7 +247,9 @@ def step_errors(mine: Sequence[Floats], theirs: Sequence[Floats]) -> tuple[float
     errors: list[float] = []
     for ours, reference in zip(mine, theirs, strict=False):
         sound = (
-            ours.dtype == np.float32 and np.isfinite(ours).all() and np.isfinite(reference).all()
+            ours.dtype == reference.dtype
+            and np.isfinite(ours).all()
+            and np.isfinite(reference).all()
         )
         error = np.abs(ours - reference).max() / np.abs(reference).max() if sound else np.inf
         errors.append(float(error))

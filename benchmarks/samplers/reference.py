@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from diffusers.utils import logging
 
-from benchmarks.samplers.denoisers import Floats, Network
+from benchmarks.samplers.denoisers import Network
+from runtimes.denoiser import Latents
 from runtimes.samplers import Sampler
 
 # What a scheduler of several algorithms is told, and its samplers here have of their own.
@@ -45,27 +46,27 @@ def reference_scheduler(
 
 
 def reference_trajectory(
-    scheduler: Any, network: Network, noise: Floats, seed: int
-) -> list[Floats]:
+    scheduler: Any, network: Network, noise: Latents, seed: int
+) -> list[Latents]:
     """The latents after each step.
 
     Args:
         scheduler: its timesteps set.
         network: (model_input, timestep) → output.
-        noise: unit normal, float32 [n, channels, h, w].
+        noise: unit normal, [n, channels, h, w]; the latents take its dtype.
         seed: of the noise that stochastic schedulers draw.
     """
     drawn: dict[str, Any] = {}
     if "generator" in inspect.signature(scheduler.step).parameters:
         drawn["generator"] = torch.Generator().manual_seed(seed)
     x: Any = torch.from_numpy(noise) * scheduler.init_noise_sigma
-    trajectory: list[Floats] = []
+    trajectory: list[Latents] = []
     with _quiet():
         for timestep in scheduler.timesteps:
             model_input = scheduler.scale_model_input(x, timestep).numpy()
             output = torch.from_numpy(network(model_input, float(timestep)))
             x = scheduler.step(output, timestep, x, **drawn).prev_sample
-            trajectory.append(np.asarray(x.numpy(), np.float32))
+            trajectory.append(np.asarray(x.numpy(), noise.dtype))
     return trajectory
 
 

@@ -79,7 +79,10 @@ LAWS: Sequence[tuple[str, tuple[Law, ...]]] = (
     (r"(to_q|to_k|q_proj|k_proj)\.weight$", (_weight(1.5),)),
     (r"(conv2|to_out\.0|net\.2|proj_out|out_proj|fc2)\.weight$", (_weight(0.7),)),
     (r"time_embedding\.linear_1\.weight$", (_weight(math.sqrt(2)),)),
-    (r"(time_embedding\.linear_2|time_emb_proj|conv1)\.weight$", (_weight(_AFTER_SILU),)),
+    (
+        r"(time_embedding\.linear_2|add_embedding\.linear_2|time_emb_proj|conv1)\.weight$",
+        (_weight(_AFTER_SILU),),
+    ),
     (r"\.weight$", (_weight(1),)),
 )
 """Pattern of `component/weight name` → laws; the first that matches holds.

@@ -11,6 +11,7 @@ COMPONENTS: dict[str, str] = {
     "clip_image": "exporter.components.clip_image:ClipImage",
     "clip_text": "exporter.components.clip_text:ClipText",
     "text_encoder": "exporter.components.text_encoder:TextEncoder",
+    "text_encoder_2": "exporter.components.text_encoder_2:TextEncoder2",
     "unet": "exporter.components.unet:UNet",
     "unet_2d": "exporter.components.unet_2d:UNet2D",
     "vae_decoder": "exporter.components.vae:VaeDecoder",

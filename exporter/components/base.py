@@ -67,6 +67,19 @@ class Component(ABC):
         What the field's writer noted beside them (versions, paths, dtypes) is left out.
         """
 
+    def complete(self, config: Config, others: Mapping[str, Config]) -> dict[str, Any]:
+        """A normalised config with what it leaves open and those of the model's other networks say.
+
+        Args:
+            config: as `normalise` gave it.
+            others: the model's configs by folder.
+
+        Raises:
+            SourceError: another network is missing, or belongs to another model.
+        """
+        del others
+        return dict(config)
+
     @abstractmethod
     def build(self, config: Config) -> torch.nn.Module:
         """The network with its own parameter names, made from its config alone.
@@ -140,10 +153,13 @@ def parameters_of(network_class: type) -> dict[str, object]:
 
 
 def uniform(value: object) -> object:
-    """One value in place of a list of equal ones, which diffusers reads as the same."""
-    if isinstance(value, list) and value and all(item == value[0] for item in value):
-        return value[0]
-    return value
+    """One value in place of a list of equal ones, which diffusers reads as the same.
+
+    A list of lists stays as it is: those are of layers within a level.
+    """
+    if not isinstance(value, list) or not value or isinstance(value[0], list):
+        return cast("object", value)
+    return value[0] if all(item == value[0] for item in value) else cast("object", value)
 
 
 def _plain(value: object, default: object) -> object:

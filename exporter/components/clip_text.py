@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPTextModelWithProjection
 
 from exporter.components.base import Array, Component, Config, port
-from exporter.components.text_encoder import TextEncoder, text_config
+from exporter.components.text_encoder import TextEncoder, pooled_state, text_config
 from runtimes.manifest import Port
 
 
@@ -68,6 +68,4 @@ class _Projected(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         last = self.network.text_model(input_ids).last_hidden_state
-        position = (input_ids == self.eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
-        index = position.unsqueeze(-1).expand(-1, 1, last.shape[-1])
-        return self.network.text_projection(last.gather(1, index).squeeze(1))
+        return self.network.text_projection(pooled_state(last, input_ids, self.eos_token_id))

@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from exporter.components.base import Array, Component, Config, fields, port
 from runtimes.manifest import Port
-from runtimes.prompts.clip_skip import EARLIER
+from runtimes.prompts.encoders import NORMALISED
 
 PREFIX = "text_model."
 """Public checkpoints name CLIP's weights with it, transformers from 5.6 on without."""
@@ -60,7 +60,7 @@ class TextEncoder(Component):
             port("last_hidden_state", "float32", "batch", length, size),
             port("pooler_output", "float32", "batch", size),
             *(port(f"hidden_states.{n}", "float32", "batch", length, size) for n in states),
-            *(port(f"{EARLIER}{n}", "float32", "batch", length, size) for n in states[:-1]),
+            *(port(f"{NORMALISED}{n}", "float32", "batch", length, size) for n in states[:-1]),
         )
 
     def example_sizes(self, config: Config) -> Mapping[str, int]:
@@ -75,7 +75,7 @@ class TextEncoder(Component):
     def buffers(self, config: Config) -> Mapping[str, Array]:
         """Positions 0 … 76, which transformers registers as a buffer that it doesn't save."""
         length = int(config["max_position_embeddings"])
-        key = self.canonical("embeddings.position_ids")
+        key = f"{PREFIX}embeddings.position_ids"
         return {key: np.arange(length, dtype=np.int64)[np.newaxis]}
 
     def reference(
@@ -88,7 +88,7 @@ class TextEncoder(Component):
         last, pooled = out.last_hidden_state, out.pooler_output
         norm = cast("Any", network).final_layer_norm
         normalised = {
-            f"{EARLIER}{n}": norm(state) for n, state in enumerate(out.hidden_states[:-1])
+            f"{NORMALISED}{n}": norm(state) for n, state in enumerate(out.hidden_states[:-1])
         }
         return {"last_hidden_state": last, "pooler_output": pooled, **states, **normalised}
 
@@ -102,10 +102,16 @@ class _Flat(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         out = self.network(input_ids, output_hidden_states=True)
         last = out.last_hidden_state
-        position = (input_ids == self.eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
-        index = position.unsqueeze(-1).expand(-1, 1, last.shape[-1])
+        pooled = pooled_state(last, input_ids, self.eos_token_id)
         normalised = map(self.network.final_layer_norm, out.hidden_states[:-1])
-        return last, last.gather(1, index).squeeze(1), *out.hidden_states, *normalised
+        return last, pooled, *out.hidden_states, *normalised
+
+
+def pooled_state(states: torch.Tensor, input_ids: torch.Tensor, eos_token_id: int) -> torch.Tensor:
+    """The states [b, s, d] at the first end of each text: [b, d]."""
+    position = (input_ids == eos_token_id).to(torch.int64).argmax(dim=-1, keepdim=True)
+    index = position.unsqueeze(-1).expand(-1, 1, states.shape[-1])
+    return states.gather(1, index).squeeze(1)
 
 
 def text_config(config: Config) -> CLIPTextConfig:

@@ -1,7 +1,8 @@
 """The U-Net of Stable Diffusion: `UNet2DConditionModel` conditioned on text embeddings.
 
 Its config says which further inputs it has: class labels (one number for all samples, such as the
-noise level of an upscaler's picture) and an embedding that is added to that of the timestep.
+noise level of an upscaler's picture), an embedding that is added to that of the timestep, and
+SDXL's pooled text embedding and numbers about the picture (sizes, crop, aesthetic score).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from exporter.errors import SourceError
 from runtimes.manifest import Port
 
 _PLAIN: dict[str, tuple[object, ...]] = {
-    "addition_embed_type": (None,),
+    "addition_embed_type": (None, "text_time"),
     "class_embed_type": (None, "timestep"),
     "class_embeddings_concat": (None, False),
     "encoder_hid_dim_type": (None,),
@@ -44,12 +45,21 @@ _PER_LEVEL = (
 )
 """Fields that have one value for all levels, or a list with one for each."""
 
+TEXT_WIDTH = "_text_embeds_dim"
+"""What SDXL's U-Net leaves open: its config has the sum of the widths of text and numbers alone.
+
+Readers of diffusers' configs pass over names that begin so.
+"""
+
+_IN_A_DICT = ("text_embeds", "time_ids")
+"""Inputs that diffusers takes as `added_cond_kwargs`."""
+
 
 class UNet(Component):
     """`sample`, `timestep`, `encoder_hidden_states`, and what the config adds → `out_sample`.
 
     `class_labels` is there with `num_class_embeds` or a `class_embed_type`, `timestep_cond` with
-    `time_cond_proj_dim`.
+    `time_cond_proj_dim`, `text_embeds` and `time_ids` with the `addition_embed_type` "text_time".
     """
 
     name = "unet"
@@ -65,12 +75,32 @@ class UNet(Component):
                     f"unet/config.json: {field} is {config[field]!r}, which is not supported; "
                     f"supported: {' and '.join(map(repr, plain))}."
                 )
+        widths = uniform(config.get("cross_attention_dim"))
+        if isinstance(widths, list):
+            raise SourceError(
+                f"unet/config.json: cross_attention_dim is {widths}, and one text embedding can't "
+                "be of several widths; supported is one for all levels."
+            )
 
     def normalise(self, config: Config) -> dict[str, Any]:
         """The fields of `UNet2DConditionModel`; per-level lists of one value as that value."""
         found = fields(parameters_of(UNet2DConditionModel), config)
         found |= {name: uniform(found[name]) for name in _PER_LEVEL}
-        return {"_class_name": self.classes[0], **found}
+        completed = {name: config[name] for name in (TEXT_WIDTH,) if name in config}
+        return {"_class_name": self.classes[0], **found, **completed}
+
+    def complete(self, config: Config, others: Mapping[str, Config]) -> dict[str, Any]:
+        """The width of the text embedding, which is the second text encoder's."""
+        if config["addition_embed_type"] != "text_time":
+            return dict(config)
+        if "text_encoder_2" not in others:
+            raise SourceError(
+                "unet/config.json: addition_embed_type is 'text_time', which takes the embedding "
+                "of a text_encoder_2, and the model has none."
+            )
+        completed = {**config, TEXT_WIDTH: others["text_encoder_2"].get("projection_dim")}
+        numbers_of_picture(completed)
+        return completed
 
     def build(self, config: Config) -> torch.nn.Module:
         """The U-Net; diffusers names its parameters as its files do."""
@@ -96,7 +126,8 @@ class UNet(Component):
         """Latents [b, c, h, w], the timestep [1] and text embeddings [b, s, d], all float32.
 
         Behind them what the config adds: `class_labels` [1], the same for all samples, int64 where
-        they choose a row of a table and float32 else; `timestep_cond` [b, k], float32.
+        they choose a row of a table and float32 else; `timestep_cond` [b, k], `text_embeds` [b, e]
+        and `time_ids` [b, n], float32.
         """
         return (
             port("sample", "float32", "batch", int(config["in_channels"]), "height", "width"),
@@ -141,7 +172,38 @@ def _added_inputs(config: Config) -> tuple[Port, ...]:
     if config.get("time_cond_proj_dim") is not None:
         width = int(config["time_cond_proj_dim"])
         added.append(port("timestep_cond", "float32", "batch", width))
+    if config.get("addition_embed_type") == "text_time":
+        added.append(port("text_embeds", "float32", "batch", int(config[TEXT_WIDTH])))
+        added.append(port("time_ids", "float32", "batch", numbers_of_picture(config)))
     return tuple(added)
+
+
+def numbers_of_picture(config: Config) -> int:
+    """How many numbers about a picture a U-Net of "text_time" takes: SDXL's base 6, its refiner 5.
+
+    Args:
+        config: completed with the width of the text embedding.
+
+    Raises:
+        SourceError: the widths leave no whole number.
+    """
+    whole, text = config.get("projection_class_embeddings_input_dim"), config[TEXT_WIDTH]
+    each = config.get("addition_time_embed_dim")
+    widths = (whole, text, each)
+    if not all(type(width) is int and width > 0 for width in widths):
+        raise SourceError(
+            "unet/config.json: projection_class_embeddings_input_dim, text_encoder_2's "
+            f"projection_dim and addition_time_embed_dim are {whole}, {text} and {each}; all three "
+            "must be whole numbers above 0."
+        )
+    count, left = divmod(whole - text, each)
+    if left or count < 1:
+        raise SourceError(
+            f"unet/config.json: projection_class_embeddings_input_dim {whole} is not "
+            f"text_encoder_2's projection_dim {text} and a multiple of addition_time_embed_dim "
+            f"{each}; the two belong to different models."
+        )
+    return count
 
 
 def _flat(network: torch.nn.Module, config: Config) -> _Flat:
@@ -161,7 +223,17 @@ class _Flat(torch.nn.Module):
         encoder_hidden_states: torch.Tensor,
         first: torch.Tensor | None = None,
         second: torch.Tensor | None = None,
+        third: torch.Tensor | None = None,
+        fourth: torch.Tensor | None = None,
     ) -> torch.Tensor:
         # A capture binds inputs by position; which these are, the config says.
-        named = dict(zip(self.added, (first, second), strict=False))
-        return self.network(sample, timestep, encoder_hidden_states, return_dict=False, **named)[0]
+        named = dict(zip(self.added, (first, second, third, fourth), strict=False))
+        about = {name: named.pop(name) for name in _IN_A_DICT if name in named}
+        return self.network(
+            sample,
+            timestep,
+            encoder_hidden_states,
+            added_cond_kwargs=about or None,
+            return_dict=False,
+            **named,
+        )[0]

@@ -11,6 +11,7 @@ from exporter.families.latent_upscaler import LATENT_UPSCALER
 from exporter.families.ldm import LDM, LDM_SUPER_RESOLUTION
 from exporter.families.sd1 import SD1
 from exporter.families.sd2 import SD2
+from exporter.families.sdxl import SDXL, SDXL_REFINER
 from exporter.families.table import Family
 from exporter.families.x4_upscaler import X4_UPSCALER
 from exporter.source import Source
@@ -21,6 +22,8 @@ FAMILIES: tuple[Family, ...] = (
     SD2,
     X4_UPSCALER,
     LATENT_UPSCALER,
+    SDXL_REFINER,
+    SDXL,
     LDM,
     LDM_SUPER_RESOLUTION,
 )
@@ -57,7 +60,8 @@ def family_of(source: Source) -> Family:
         raise SourceError(str(unknown_name("pipeline class", source.pipeline_class, known)))
     unet = source.config("unet")
     for family in FAMILIES:
-        if source.pipeline_class in family.pipelines and family.matches(unet):
+        listed = source.pipeline_class in family.pipelines
+        if listed and family.matches(unet) and family.fits(source):
             return family
     raise SourceError(
         f"{source.location}: the U-Net is of no known family "

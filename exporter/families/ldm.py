@@ -26,6 +26,7 @@ LDM = replace(
     guidance_scale=1.0,
     num_inference_steps=50,
     matches=_matches,
+    index={},
     unsaid=replace(SD1.unsaid, title="an unconditional latent diffusion model"),
 )
 

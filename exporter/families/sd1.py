@@ -45,11 +45,16 @@ SD1 = Family(
     pipelines=(
         "StableDiffusionPipeline",
         "StableDiffusionInpaintPipeline",
+        "StableDiffusionInstructPix2PixPipeline",
         "LatentConsistencyModelPipeline",
     ),
     components=("text_encoder", "unet", "vae_decoder", "vae_encoder"),
     tokenizers={"text_encoder": "tokenizer"},
-    tasks={4: ("text-to-image", "image-to-image", "inpainting"), 9: ("inpainting",)},
+    tasks={
+        4: ("text-to-image", "image-to-image", "inpainting"),
+        8: ("instruct-pix2pix",),
+        9: ("inpainting",),
+    },
     guidance_scale=7.5,
     num_inference_steps=20,
     matches=_matches,

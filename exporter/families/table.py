@@ -6,6 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.components.base import Config
+from exporter.source import Source
+
+_CHECKED: Config = {
+    "feature_extractor": (None, None),
+    "safety_checker": (None, None),
+    "requires_safety_checker": False,
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Family:
         predicts: what the U-Net gives, where that is the pipeline's knowledge and not the scheduler
             config's; a key of `runtimes.denoiser.PREDICTION_TYPES`.
         unused_channels: of the U-Net's output, behind the prediction: learnt variances.
+        fits: tells a source of this family from those of others with such a U-Net.
+        index: entries of model_index.json beside those of networks and tokenizers.
         wrappers: component → its name in `exporter.components.COMPONENTS`, where that is another.
         scaling_factor: of the latents, where that is the pipeline's knowledge and not the
             autoencoder's config's.
@@ -68,6 +77,8 @@ class Family:
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
     predicts: str | None = None
     unused_channels: int = 0
+    fits: Callable[[Source], bool] = lambda _source: True
+    index: Config = field(default_factory=lambda: _CHECKED)
     wrappers: Mapping[str, str] = field(default_factory=dict[str, str])
     scaling_factor: float | None = None
 

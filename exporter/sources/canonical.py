@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 from exporter.components.base import Config, class_name
+from exporter.conditioning import settings
 from exporter.families.table import Family, networks_of
 from exporter.source import Source
 from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
@@ -18,11 +19,7 @@ __all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
-}
-_ABSENT: Config = {
-    "feature_extractor": (None, None),
-    "safety_checker": (None, None),
-    "requires_safety_checker": False,
+    "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
 }
 
 
@@ -52,7 +49,8 @@ def canonical_texts(
         "scheduler": ("diffusers", scheduler.get("_class_name")),
         **{name: _class_of(source, name) for name in networks_of(components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
-        **_ABSENT,
+        **family.index,
+        **settings(source),
     }
     texts = {SCHEDULER: encode(scheduler)}
     low_res = source.low_res_scheduler_config()

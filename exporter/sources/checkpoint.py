@@ -32,6 +32,8 @@ _TITLES = {"vae": "VAE", "text_encoder": "text encoder"}
 class _Conditions(Protocol):
     """What stands for the files that a checkpoint lacks."""
 
+    def setting(self, name: str) -> object: ...
+
     def config(self, folder: str) -> Config: ...
 
     def scheduler_config(self) -> Config: ...
@@ -79,6 +81,10 @@ class Checkpoint:
             f"choose components with --component (it holds: {', '.join(self.parts.networks)})."
         )
 
+    def setting(self, name: str) -> object:
+        """What the folder given with --config says; a file by itself has no such settings."""
+        return self.beside.setting(name)
+
     def config(self, folder: str) -> Config:
         """Read off the shapes, or from the folder given with --config."""
         return self.beside.config(folder)
@@ -124,6 +130,11 @@ class Inferred:
         known = self.family.unsaid.sample_sizes
         usual = known[self.prediction.type] if self.prediction else min(known.values())
         return usual if self.size is None else self.size // _FACTOR
+
+    def setting(self, name: str) -> object:
+        """Nothing says it."""
+        del name
+        return None
 
     def config(self, folder: str) -> Config:
         """Read off the shapes."""

@@ -84,6 +84,10 @@ class DiffusersFolder:
         """Says that model_index.json doesn't list it."""
         return SourceError(f"{self.location}: {MODEL_INDEX} lists no {folder}.")
 
+    def setting(self, name: str) -> object:
+        """What model_index.json says."""
+        return self.index.get(name)
+
     def config(self, folder: str) -> Config:
         """The network's config.json."""
         return read_config(self.path / self.named(folder) / "config.json")
@@ -216,6 +220,13 @@ def _missing(path: Path) -> SourceError:
 def _no_weights(where: Path) -> SourceError:
     if not where.is_dir():
         return _missing(where)
+    shards = sorted(p for p in where.iterdir() if p.suffix == ".safetensors")
+    if shards:
+        stems = " or ".join(f"{stem}.safetensors" for stem in WEIGHT_STEMS)
+        return SourceError(
+            f"{where} holds {shards[0].name}, and neither {stems} nor an index that lists it "
+            "(half downloaded?)."
+        )
     pickles = sorted(p for p in where.iterdir() if p.suffix in PICKLES)
     if pickles:
         return pickle_refused(pickles[0])

@@ -53,6 +53,10 @@ class Replaced:
         """The source's."""
         return self.base.lacks(folder)
 
+    def setting(self, name: str) -> object:
+        """The source's."""
+        return self.base.setting(name)
+
     def config(self, folder: str) -> Config:
         """The other part's, or the source's."""
         return self.parts[folder].config if folder in self.parts else self.base.config(folder)
@@ -99,7 +103,7 @@ def _check_taken(source: Source, options: SourceOptions) -> None:
         if getattr(options, name) is None:
             continue
         family = family_of(source)
-        if "text_encoder" not in family.components:
+        if not family.tokenizers:
             raise UsageError(
                 f"{source.location} is of family {family.name}, which takes no text; leave "
                 f"--{name.replace('_', '-')} out."

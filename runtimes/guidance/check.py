@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import TypedDict, cast
 
-from runtimes.checks import check_number
+from runtimes.bundle import Bundle
+from runtimes.checks import check_guidance_scale, check_number
 from runtimes.errors import UsageError
+from runtimes.guidance.embedding import guides_itself
 from runtimes.guidance.interval import WHOLE, Interval, guided_calls
+from runtimes.options import GuidanceOptions
 from runtimes.settings import Settings
 
 
-@dataclass(frozen=True)
-class GuidanceOptions:
-    """What a call asks of guidance beside its scale; None where it says nothing.
-
-    Attributes: as the fields of `Settings` of these names.
-    """
-
-    guidance_rescale: float | None = None
-    guidance_interval: Sequence[float] | None = None
-    perp_neg: bool = False
-    negative_weight: float | None = None
-
-
-@dataclass(frozen=True)
-class GuidanceFields:
+class GuidanceChanges(TypedDict):
     """The fields of `Settings` that `check_guidance` settles."""
 
     guidance_rescale: float
@@ -35,13 +23,39 @@ class GuidanceFields:
     negative_weight: float
 
 
+class GuidanceFields(GuidanceChanges):
+    """The fields of `Settings` that `settle_guidance` settles."""
+
+    guidance_scale: float
+    guidance_embedded: bool
+
+
+def settle_guidance(bundle: Bundle, options: GuidanceOptions, *, negative: bool) -> GuidanceFields:
+    """Checks what is asked of guidance; its scale is the bundle's where none is given.
+
+    Args:
+        bundle: whose U-Net is guided, or guides itself.
+        options: of the call.
+        negative: whether there is a negative prompt, or embeddings of one.
+
+    Raises:
+        UsageError: a value is out of range, or an option has nothing to work on.
+    """
+    asked, embedded = options.get("guidance_scale"), guides_itself(bundle)
+    scale = check_guidance_scale(
+        bundle.manifest.defaults.guidance_scale if asked is None else asked
+    )
+    changes = check_guidance(options, scale, embedded=embedded, negative=negative)
+    return {"guidance_scale": scale, "guidance_embedded": embedded, **changes}
+
+
 def check_guidance(
     options: GuidanceOptions, scale: float, *, embedded: bool, negative: bool
-) -> GuidanceFields:
+) -> GuidanceChanges:
     """Checks the options of guidance against each other.
 
     Args:
-        options: what was asked.
+        options: what was asked; the scale is not read.
         scale: guidance_scale, checked.
         embedded: whether the U-Net is told the scale, and guides itself.
         negative: whether there is a negative prompt, or embeddings of one.
@@ -49,11 +63,11 @@ def check_guidance(
     Raises:
         UsageError: a value is out of range, or an option has nothing to work on.
     """
-    fields = GuidanceFields(
-        guidance_rescale=_share(options.guidance_rescale),
-        guidance_interval=_interval(options.guidance_interval),
-        perp_neg=_flag(options.perp_neg),
-        negative_weight=_weight(options.negative_weight),
+    fields = GuidanceChanges(
+        guidance_rescale=_share(options.get("guidance_rescale")),
+        guidance_interval=_interval(options.get("guidance_interval")),
+        perp_neg=_flag(options.get("perp_neg")),
+        negative_weight=_weight(options.get("negative_weight")),
     )
     for name in _at_work(fields):
         if embedded:
@@ -66,9 +80,9 @@ def check_guidance(
                 f"{name} needs guidance, which guidance_scale {scale:g} turns off; give a "
                 "guidance_scale above 1."
             )
-    if options.negative_weight is not None and not fields.perp_neg:
+    if options.get("negative_weight") is not None and not fields["perp_neg"]:
         raise UsageError("negative_weight is an option of perp_neg, which is off; turn it on.")
-    if fields.perp_neg and not negative:
+    if fields["perp_neg"] and not negative:
         raise UsageError("perp_neg needs a negative prompt to lead away from; give one.")
     return fields
 
@@ -91,12 +105,12 @@ def check_guided_calls(settings: Settings, calls: int) -> None:
         )
 
 
-def _at_work(fields: GuidanceFields) -> list[str]:
+def _at_work(fields: GuidanceChanges) -> list[str]:
     """The options that change guidance."""
     found = {
-        "guidance_rescale": fields.guidance_rescale > 0,
-        "guidance_interval": fields.guidance_interval != WHOLE,
-        "perp_neg": fields.perp_neg,
+        "guidance_rescale": fields["guidance_rescale"] > 0,
+        "guidance_interval": fields["guidance_interval"] != WHOLE,
+        "perp_neg": fields["perp_neg"],
     }
     return [name for name, changes in found.items() if changes]
 
@@ -129,6 +143,8 @@ def _not_an_interval(value: object) -> str:
 
 
 def _flag(value: object) -> bool:
+    if value is None:
+        return False
     if not isinstance(value, bool):
         raise UsageError(f"perp_neg must be True or False, not {value!r}.")
     return value

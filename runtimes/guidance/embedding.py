@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from runtimes.bundle import Bundle
 from runtimes.errors import BundleError
 from runtimes.manifest import Graph
-from runtimes.prompts.pooled import TASK
+from runtimes.prompts.encoders import LATENT_UPSCALING
 
 ROLE = "timestep_cond"
 """The U-Net's input that takes the embedding."""
@@ -24,7 +24,10 @@ def guides_itself(bundle: Bundle) -> bool:
     Raises:
         BundleError: the bundle has no U-Net, or its graph doesn't tell.
     """
-    return TASK not in bundle.manifest.tasks and embedded_width(bundle.graph("unet")) is not None
+    return (
+        LATENT_UPSCALING not in bundle.manifest.tasks
+        and embedded_width(bundle.graph("unet")) is not None
+    )
 
 
 def embedded_width(unet: Graph) -> int | None:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
-from runtimes.inputs import Floats, Inputs
+from runtimes.inputs import Inputs
 from runtimes.parts import Parts
+from runtimes.prompts.branches import Branch, Given, Texts, Written, Zeros, branches_of, texts_of
 from runtimes.prompts.chunks import Embeddings, Row, empty_row
-from runtimes.prompts.clip_skip import state_role
+from runtimes.prompts.encoders import Encoder, text_encoders
 from runtimes.prompts.fragments import quoted
-from runtimes.prompts.given import as_float32, embeddings_sha256
-from runtimes.prompts.plan import plan
-from runtimes.prompts.pooled import POOLED, TASK, last_raw_state
+from runtimes.prompts.given import embeddings_sha256
+from runtimes.prompts.plan import Plan, plan
 from runtimes.settings import Settings
 from runtimes.timings import Stopwatch
+from runtimes.tokenizer import ClipTokenizer
 
-Branch = tuple[str, ...] | Embeddings
-"""Texts, or embeddings [n, tokens, d] that were given in their place."""
-
-TEXT_ENCODER = "text_encoder"
 _CALLER = 6
 """Frames from `encode` up to whoever calls `Pipeline.__call__`."""
 
@@ -54,56 +52,42 @@ class Prompted:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What of a call's settings bears on its text embeddings.
+class Reader:
+    """A U-Net's view of a call's prompts.
 
     Attributes:
-        prompt: the prompts.
-        negative_prompt: as many negative ones; None where they play no part.
-        empty: whether embeddings of the empty prompt are wanted too.
-        prompt_syntax: a name of `runtimes.prompts.SYNTAXES`.
-        long_prompts: a name of `runtimes.prompts.LONG_PROMPTS`.
-        clip_skip: layers of the text encoder that are left out.
-        pooled: whether the U-Net takes the last layer's states as they are, without the final layer
-            norm, and the pooled embedding.
+        encoders: whose states it takes, side by side.
+        branches: what is encoded, by its name in `Prompted`.
     """
 
-    prompt: tuple[str, ...]
-    negative_prompt: tuple[str, ...] | None
-    empty: bool
-    prompt_syntax: str
-    long_prompts: str
-    clip_skip: int
-    pooled: bool = False
+    encoders: tuple[Encoder, ...]
+    branches: Mapping[str, Branch]
 
-    @classmethod
-    def of(cls, settings: Settings) -> Texts:
-        """Those of a call; at scale 0 a latent upscaler isn't told the prompts, as in diffusers."""
-        pooled = settings.task == TASK
-        untold = pooled and settings.guidance_scale == 0
-        return cls(
-            prompt=("",) * len(settings.prompt) if untold else settings.prompt,
-            negative_prompt=settings.negative_prompt if settings.guided else None,
-            empty=settings.guided and settings.perp_neg,
-            prompt_syntax=settings.prompt_syntax,
-            long_prompts=settings.long_prompts,
-            clip_skip=settings.clip_skip,
-            pooled=pooled,
-        )
+    def texts(self, name: str) -> list[str]:
+        """The distinct texts that an encoder reads; none if it isn't one of these."""
+        for place, each in enumerate(self.encoders):
+            if each.name == name:
+                return texts_of(self.branches.values(), place)
+        return []
 
 
-def embed(parts: Parts, settings: Settings, inputs: Inputs, watch: Stopwatch) -> Prompted:
+def embed(
+    bundle: Bundle, parts: Parts, settings: Settings, inputs: Inputs, watch: Stopwatch
+) -> Prompted:
     """Text embeddings of each picture, those of one prompt side by side.
 
+    Of no tokens for a U-Net that takes no text.
+
     Args:
-        parts: with the text encoder, which isn't touched where all embeddings are given.
+        bundle: whose U-Net takes them.
+        parts: with the text encoders, which aren't touched where all embeddings are given.
         settings: with the prompts.
         inputs: with embeddings that were given in place of prompts.
         watch: takes the stages' times.
 
     Raises:
         UsageError: the settings were made for other embeddings.
-        EngineError: the text encoder failed or gave NaN.
+        EngineError: a text encoder failed or gave NaN.
 
     Warns:
         PromptTruncated: a text is too long; says what was dropped.
@@ -113,7 +97,11 @@ def embed(parts: Parts, settings: Settings, inputs: Inputs, watch: Stopwatch) ->
             "these settings were made with other prompt embeddings; give the same prompt_embeds "
             "(and negative_prompt_embeds) again."
         )
-    found = encode(parts, Texts.of(settings), inputs, watch, caller=_CALLER)
+    texts = Texts.of(settings)
+    reader = Reader(text_encoders(bundle, settings.clip_skip), branches_of(texts, inputs))
+    if not reader.encoders:
+        return Prompted(np.zeros((settings.count, 0, 0), np.float32))
+    (found,) = encode(parts, [reader], texts, watch, caller=_CALLER)
     each = {
         name: None if rows is None else np.repeat(rows, settings.num_images_per_prompt, axis=0)
         for name, rows in vars(found).items()
@@ -122,100 +110,186 @@ def embed(parts: Parts, settings: Settings, inputs: Inputs, watch: Stopwatch) ->
 
 
 def encode(
-    parts: Parts, texts: Texts, inputs: Inputs, watch: Stopwatch, *, caller: int
-) -> Prompted:
-    """Text embeddings of each prompt; each distinct text is encoded once, all in one call.
+    parts: Parts, readers: Sequence[Reader], texts: Texts, watch: Stopwatch, *, caller: int
+) -> list[Prompted]:
+    """Text embeddings of each prompt; each encoder reads each distinct text once, all in one call.
 
     Args:
         parts: as of `embed`.
-        texts: the prompts.
-        inputs: as of `embed`.
+        readers: who takes them.
+        texts: how they are read.
         watch: as of `embed`.
         caller: frames from here up to the one that a warning speaks to.
+
+    Returns:
+        What each reader takes.
     """
-    branches = branches_of(texts, inputs)
-    tokenizer = parts.tokenizers[TEXT_ENCODER]
+    encoders = {each.name: each for reader in readers for each in reader.encoders}
     with watch.lap("tokenize"):
-        plans = {
-            text: plan(text, tokenizer, texts.prompt_syntax, texts.long_prompts)
-            for text in texts_of(branches.values())
+        planned = {
+            name: {
+                text: plan(text, parts.tokenizers[name], texts.prompt_syntax, texts.long_prompts)
+                for text in dict.fromkeys(t for reader in readers for t in reader.texts(name))
+            }
+            for name in encoders
         }
-        lengths = {each.chunks * tokenizer.model_max_length for each in plans.values()}
-        lengths |= {b.shape[1] for b in branches.values() if isinstance(b, np.ndarray)}
-    for each in plans.values():
-        if each.dropped:
-            _warn_truncated(each.dropped, tokenizer.model_max_length, caller + 1)
-    rows = [row for each in plans.values() for row in each.rows]
-    filler = [empty_row(tokenizer)] if len(lengths) > 1 else []
-    states, pooled = _encoded(parts, [*rows, *filler], texts, watch)
-    made = {text: each.assemble(states.__getitem__) for text, each in plans.items()}
-
-    def of(branch: Branch) -> Embeddings:
-        found = [made[text] for text in branch] if isinstance(branch, tuple) else list(branch)
-        alike = [_filled(each, max(lengths), *(states[row] for row in filler)) for each in found]
-        return np.stack(alike)
-
-    def pooled_of(branch: Branch) -> Embeddings:
-        return np.stack([pooled[plans[text].rows[0]] for text in branch if isinstance(text, str)])
-
-    found = {name: of(branch) for name, branch in branches.items()}
-    if texts.pooled:
-        found |= {f"pooled_{name}": pooled_of(branch) for name, branch in branches.items()}
-    return Prompted(**found)
+    _warn_truncated(parts.tokenizers, planned, caller + 1)
+    lengths = [_lengths(reader, planned, parts.tokenizers) for reader in readers]
+    filled = any(len(each) > 1 for each in lengths)
+    read = {
+        name: _read(parts, _roles(readers, name), plans, watch, name, filled=filled)
+        for name, plans in planned.items()
+    }
+    return [
+        _assembled(reader, read, max(found)) for reader, found in zip(readers, lengths, strict=True)
+    ]
 
 
-def branches_of(texts: Texts, inputs: Inputs) -> dict[str, Branch]:
-    """What each branch is made of, by its name in `Prompted`."""
-    branches: dict[str, Branch] = {"cond": _given_or(inputs.prompt_embeds, texts.prompt)}
-    if texts.negative_prompt is not None:
-        branches["uncond"] = _given_or(inputs.negative_prompt_embeds, texts.negative_prompt)
-    if texts.empty:
-        branches["empty"] = ("",) * len(texts.prompt)
-    return branches
+@dataclass(frozen=True)
+class _Read:
+    """What an encoder made of its texts.
 
-
-def texts_of(branches: Iterable[Branch]) -> list[str]:
-    """The distinct texts of branches, in their order."""
-    texts = (text for branch in branches if isinstance(branch, tuple) for text in branch)
-    return list(dict.fromkeys(texts))
-
-
-def _given_or(given: Floats | None, texts: tuple[str, ...]) -> Branch:
-    return texts if given is None else as_float32(given)
-
-
-def _encoded(
-    parts: Parts, rows: list[Row], texts: Texts, watch: Stopwatch
-) -> tuple[dict[Row, Embeddings], dict[Row, Embeddings]]:
-    """The text encoder's states of each distinct row, in one call, and the pooled ones if asked.
-
-    None for no rows.
+    Attributes:
+        plans: by text.
+        states: by role, by row of ids; pooled ones too.
+        empty: the row of the empty text.
     """
-    distinct = list(dict.fromkeys(rows))
+
+    plans: Mapping[str, Plan]
+    states: Mapping[str, Mapping[Row, Embeddings]]
+    empty: Row
+
+    def tokens(self, texts: Sequence[str], role: str, length: int) -> Embeddings:
+        """States of texts, [n, length, d]."""
+        states = self.states[role]
+        found = [self.plans[text].assemble(states.__getitem__) for text in texts]
+        return np.stack([self._filled(each, role, length) for each in found])
+
+    def pooled(self, texts: Sequence[str], role: str) -> Embeddings:
+        """Pooled embeddings of texts, [n, d]: of their first chunk."""
+        return np.stack([self.states[role][self.plans[text].rows[0]] for text in texts])
+
+    def filler(self, role: str, count: int) -> Embeddings:
+        """States of the empty text over and over, [count, d]."""
+        chunk = self.states[role][self.empty]
+        return np.tile(chunk, (count // len(chunk), 1))
+
+    def _filled(self, found: Embeddings, role: str, length: int) -> Embeddings:
+        missing = length - len(found)
+        return np.concatenate([found, self.filler(role, missing)]) if missing else found
+
+
+def _lengths(
+    reader: Reader,
+    planned: Mapping[str, Mapping[str, Plan]],
+    tokenizers: Mapping[str, ClipTokenizer],
+) -> set[int]:
+    """How many tokens the parts of a reader's embeddings have."""
+    found = {b.states.shape[1] for b in reader.branches.values() if isinstance(b, Given)}
+    for each in reader.encoders:
+        chunk = tokenizers[each.name].model_max_length
+        found |= {planned[each.name][text].chunks * chunk for text in reader.texts(each.name)}
+    return found
+
+
+def _roles(readers: Sequence[Reader], name: str) -> list[str]:
+    """The roles that readers take of an encoder, each once."""
+    encoders = [each for reader in readers for each in reader.encoders if each.name == name]
+    return list(dict.fromkeys(role for each in encoders for role in each.roles))
+
+
+def _read(
+    parts: Parts,
+    roles: Sequence[str],
+    plans: Mapping[str, Plan],
+    watch: Stopwatch,
+    name: str,
+    *,
+    filled: bool,
+) -> _Read:
+    """Runs an encoder on every distinct row at once; not at all where there is none."""
+    empty = empty_row(parts.tokenizers[name])
+    rows: list[Row] = [row for each in plans.values() for row in each.rows]
+    distinct = list(dict.fromkeys([*rows, empty] if filled else rows))
     if not distinct:
-        return {}, {}
+        return _Read(plans, {}, empty)
     ids = np.array(distinct, np.int64)
-    with parts.use(TEXT_ENCODER, watch) as text_encoder, watch.lap("text_encoder"):
-        graph = text_encoder.engine.graph
-        role = last_raw_state(graph) if texts.pooled else state_role(graph, texts.clip_skip)
-        roles = [role, POOLED] if texts.pooled else [role]
-        states, *pooled = text_encoder.run(roles, {"input_ids": ids}).values()
-    found = [dict(zip(distinct, each, strict=True)) for each in (states, *pooled)]
-    return found[0], found[-1] if texts.pooled else {}
+    with parts.use(name, watch) as text_encoder, watch.lap("text_encoder"):
+        found = text_encoder.run(roles, {"input_ids": ids})
+    states = {
+        role: dict(zip(distinct, list(values), strict=True)) for role, values in found.items()
+    }
+    return _Read(plans, states, empty)
 
 
-def _filled(embeddings: Embeddings, length: int, *empty: Embeddings) -> Embeddings:
-    """Embeddings of `length` tokens: what is missing are those of the empty text, over and over."""
-    missing = length - len(embeddings)
-    if not missing:
-        return embeddings
-    (chunk,) = empty
-    return np.concatenate([embeddings, np.tile(chunk, (missing // len(chunk), 1))])
+def _assembled(reader: Reader, read: Mapping[str, _Read], length: int) -> Prompted:
+    """What a reader takes, from what its encoders made."""
+    found: dict[str, Embeddings | None] = {}
+    for name, branch in reader.branches.items():
+        if isinstance(branch, Zeros):
+            # The prompts' own branch comes first.
+            found[name] = _zeros_like(found["cond"])
+            found[f"pooled_{name}"] = _zeros_like(found["pooled_cond"])
+        else:
+            found[name] = _tokens(reader.encoders, branch, read, length, prompts=name == "cond")
+            found[f"pooled_{name}"] = _pooled(reader.encoders, branch, read)
+    cond = found.pop("cond")
+    assert cond is not None
+    return Prompted(cond, **found)
 
 
-def _warn_truncated(dropped: str, length: int, caller: int) -> None:
-    warnings.warn(
-        f"a prompt has more than {length} tokens; its end was dropped: {quoted(dropped)}",
-        PromptTruncated,
-        stacklevel=caller,
-    )
+def _tokens(
+    encoders: Sequence[Encoder],
+    branch: Written | Given,
+    read: Mapping[str, _Read],
+    length: int,
+    *,
+    prompts: bool,
+) -> Embeddings:
+    """States of a branch from all encoders, side by side: [n, length, d]."""
+    roles = [each.states if prompts else each.plain for each in encoders]
+    pairs = list(zip((read[each.name] for each in encoders), roles, strict=True))
+    if isinstance(branch, Given):
+        missing = length - branch.states.shape[1]
+        if not missing:
+            return branch.states
+        filler = np.concatenate([each.filler(role, missing) for each, role in pairs], axis=-1)
+        rows = np.broadcast_to(filler, (len(branch.states), *filler.shape))
+        return np.concatenate([branch.states, rows], axis=1)
+    found = [
+        each.tokens(branch.of(place), role, length) for place, (each, role) in enumerate(pairs)
+    ]
+    return np.concatenate(found, axis=-1)
+
+
+def _pooled(
+    encoders: Sequence[Encoder], branch: Written | Given, read: Mapping[str, _Read]
+) -> Embeddings | None:
+    """The pooled embeddings of a branch, [n, d]; None where no encoder's are taken."""
+    if isinstance(branch, Given):
+        return branch.pooled
+    for place, each in enumerate(encoders):
+        if each.pooled is not None:
+            return read[each.name].pooled(branch.of(place), each.pooled)
+    return None
+
+
+def _zeros_like(found: Embeddings | None) -> Embeddings | None:
+    return None if found is None else np.zeros_like(found)
+
+
+def _warn_truncated(
+    tokenizers: Mapping[str, ClipTokenizer], planned: Mapping[str, Mapping[str, Plan]], caller: int
+) -> None:
+    """Warns once of each text that some encoder doesn't get whole."""
+    dropped: dict[str, tuple[str, int]] = {}
+    for name, plans in planned.items():
+        for text, each in plans.items():
+            if each.dropped:
+                dropped.setdefault(text, (each.dropped, tokenizers[name].model_max_length))
+    for rest, length in dropped.values():
+        warnings.warn(
+            f"a prompt has more than {length} tokens; its end was dropped: {quoted(rest)}",
+            PromptTruncated,
+            stacklevel=caller,
+        )

@@ -1,51 +1,29 @@
-"""Bundles whose U-Net takes no text: how they are known, and what can't be said to them."""
+"""Bundles whose U-Net takes no text: what can't be said to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+
+import msgspec
 
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
 from runtimes.inputs import Inputs
+from runtimes.options import GuidanceOptions, Options, PromptOptions, names_of
+from runtimes.prompts.encoders import takes_text
+from runtimes.prompts.given import EMBEDDINGS
+from runtimes.settings import Settings
 
-CONTEXT = "encoder_hidden_states"
-"""The U-Net's input that takes text embeddings."""
+Texts = str | Sequence[str] | None
 
+_UNGUIDED = 1.0
+
+_OPTIONS = sorted(names_of(PromptOptions) | names_of(GuidanceOptions))
 _SAYS_NOTHING: Mapping[str, tuple[object, ...]] = {
-    "prompt": (None, ""),
-    "negative_prompt": (None, ""),
-    "guidance_scale": (None, 0, 1),
-    "guidance_rescale": (None, 0),
-    "guidance_interval": (None,),
-    "perp_neg": (None, False),
-    "negative_weight": (None,),
-    "prompt_syntax": (None, "plain"),
-    "long_prompts": (None, "truncate"),
-    "clip_skip": (None, 0),
+    **{f.name: (None, f.default) for f in msgspec.structs.fields(Settings) if f.name in _OPTIONS},
+    "guidance_scale": (None, 0, _UNGUIDED),
 }
-"""Argument of a call that is said of text → its values that say nothing."""
-
-TEXT_OPTIONS = tuple(_SAYS_NOTHING)
-
-
-def takes_text(bundle: Bundle) -> bool:
-    """Whether a bundle's U-Net takes text embeddings.
-
-    Raises:
-        BundleError: there is no U-Net.
-    """
-    return any(port.role == CONTEXT for port in bundle.graph("unet").inputs)
-
-
-def needed(bundle: Bundle) -> tuple[str, ...]:
-    """The components that every call of a bundle takes, in the order in which it takes them.
-
-    Raises:
-        BundleError: there is no U-Net.
-    """
-    text_encoder = ("text_encoder",) if takes_text(bundle) else ()
-    return (*text_encoder, "unet", "vae_decoder")
+"""Option of a call that is said of text → its values that say nothing."""
 
 
 def check_takes_text(bundle: Bundle) -> None:
@@ -58,28 +36,35 @@ def check_takes_text(bundle: Bundle) -> None:
         raise UsageError(f"{bundle.path} takes no text: there is nothing to encode.")
 
 
-def check_untold(inputs: Inputs, options: Mapping[str, object]) -> None:
-    """Refuses what a call says of text where the U-Net takes none.
+def settle_untold(
+    prompt: Texts, negative_prompt: Texts, inputs: Inputs, options: Options
+) -> tuple[Texts, Options]:
+    """What a call says to a U-Net that takes no text: an empty prompt, and nothing that guides.
 
     Args:
+        prompt: of the call: none, or empty ones, as a record has them for each picture.
+        negative_prompt: likewise.
         inputs: of the call.
-        options: its arguments, those of `TEXT_OPTIONS` at least.
+        options: of the call.
+
+    Returns:
+        The prompt and the options, with what a model that takes text has by default otherwise.
 
     Raises:
-        UsageError: names the argument.
+        UsageError: something is said of text; names the argument.
     """
-    for name in ("prompt_embeds", "negative_prompt_embeds"):
+    for name in EMBEDDINGS:
         if getattr(inputs, name) is not None:
             raise _refused(name)
+    for name, texts in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+        if any([texts] if isinstance(texts, str) else texts or ()):
+            raise _refused(f"{name} {texts!r}")
     for name, nothing in _SAYS_NOTHING.items():
-        value = options[name]
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            # One text for each picture, as a record has them.
-            said = any(each not in nothing for each in cast("Sequence[object]", value))
-        else:
-            said = value not in nothing
-        if said:
-            raise _refused(f"{name} {value!r}")
+        if options.get(name) not in nothing:
+            raise _refused(f"{name} {options.get(name)!r}")
+    scale = options.get("guidance_scale")
+    unguided: Options = {**options, "guidance_scale": _UNGUIDED if scale is None else scale}
+    return "" if prompt is None else prompt, unguided
 
 
 def _refused(what: str) -> UsageError:

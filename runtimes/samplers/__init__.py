@@ -15,7 +15,7 @@ from runtimes.samplers.choice import Scalar, ScheduleChoice, check_taken, over
 from runtimes.samplers.config_fields import check_fields
 from runtimes.samplers.options import Options, default_of, resolve, sigma_rule, source_of
 from runtimes.samplers.sampler import Denoise, Latents, Noise, Run, Sampler, Step
-from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
+from runtimes.samplers.scheduler_classes import NEAREST, OTHER_LAWS, SAME_AS
 from runtimes.schedule import NoiseSchedule
 
 __all__ = [
@@ -190,7 +190,7 @@ def make_sampler(
             "tell; see runtimes.plan"
         )
     if rows is not None:
-        _check_preconditioning(name, rows, scheduler_config)
+        _check_law(name, rows, scheduler_config)
     check_taken(name, rows, taken, choice)
     check_fields(scheduler_config, () if rows is not None else taken)
     config = over(scheduler_config, choice)
@@ -233,13 +233,31 @@ def noise_schedule(name: str, scheduler_config: Mapping[str, object]) -> NoiseSc
     return NoiseSchedule.from_config({**own, **scheduler_config})
 
 
-def _check_preconditioning(name: str, rows: Options, config: Mapping[str, object]) -> None:
-    class_name = config.get("_class_name")
-    if class_name in EDM_CLASSES and "_class_name" not in rows:
-        raise UsageError(
-            f"scheduler_config.json: _class_name is {class_name!r}, whose networks have EDM's "
-            f"preconditioning, which sampler {name!r} doesn't know; take 'edm-euler'"
-        )
+def _check_law(name: str, rows: Options, config: Mapping[str, object]) -> None:
+    """Refuses configs whose networks know other noise than the sampler gives them.
+
+    The reference's `from_config` drops what says so, and would draw garbage.
+    """
+    class_name = str(config.get("_class_name"))
+    if class_name in EDM_CLASSES:
+        if "_class_name" not in rows:
+            raise UsageError(
+                f"scheduler_config.json: _class_name is {class_name!r}, whose networks have EDM's "
+                f"preconditioning, which sampler {name!r} doesn't know; take 'edm-euler'"
+            )
+    elif class_name in OTHER_LAWS:
+        raise _another_law("_class_name", class_name, name)
+    elif config.get("use_flow_sigmas"):
+        raise _another_law("use_flow_sigmas", True, name)
+    elif config.get("prediction_type") == "flow_prediction":
+        raise _another_law("prediction_type", "flow_prediction", name)
+
+
+def _another_law(field: str, value: object, sampler: str) -> UsageError:
+    return UsageError(
+        f"scheduler_config.json: {field} is {value!r}, whose networks know noise of another law "
+        f"than sampler {sampler!r} and all others here give them; this bundle can't be run"
+    )
 
 
 def _build(sampler: type[Sampler], options: dict[str, object], said: Collection[str]) -> Sampler:

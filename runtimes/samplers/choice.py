@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runtimes.errors import UsageError, unknown_name
+from runtimes.options import ScheduleOptions
 from runtimes.samplers.options import NOISE_FIELDS, SIGMA_FLAGS, Options
 from runtimes.schedule import SIGMA_RULES, SPACINGS
 from runtimes.schedules.given import check_sigmas, check_timesteps
@@ -39,6 +40,22 @@ class ScheduleChoice:
     sigmas: Sequence[float] | None = None
     timesteps: Sequence[float] | None = None
     sampler_options: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+
+    @classmethod
+    def of(cls, options: ScheduleOptions) -> ScheduleChoice:
+        """What a call's options say of it."""
+        return cls(
+            options.get("schedule"),
+            options.get("spacing"),
+            options.get("sigmas"),
+            options.get("timesteps"),
+            options.get("sampler_options") or {},
+        )
+
+    @property
+    def given(self) -> bool:
+        """Whether the levels themselves are said, so that no rule makes them."""
+        return self.sigmas is not None or self.timesteps is not None
 
     def checked(self) -> ScheduleChoice:
         """The same, its lists as tuples.

@@ -8,14 +8,7 @@ SAME_AS: dict[str, str] = {
 }
 """Classes whose trajectory is another's."""
 
-NEAREST: dict[str, str] = {
-    # Of latent diffusion, but run backwards, or only for parts of a picture.
-    "DDIMInverseScheduler": "ddim",
-    "DPMSolverMultistepInverseScheduler": "dpmpp-2m",
-    "RePaintScheduler": "ddpm",
-    # Solvers of the same equations.
-    "IPNDMScheduler": "pndm",
-    "SASolverScheduler": "unipc",
+OTHER_LAWS: dict[str, str] = {
     # Noise of other laws: EDM's levels and preconditioning, cosine and score SDEs.
     "CosineDPMSolverMultistepScheduler": "dpmpp-2m-sde",
     "EDMDPMSolverMultistepScheduler": "dpmpp-2m",
@@ -47,5 +40,18 @@ NEAREST: dict[str, str] = {
     "DiscreteDDIMScheduler": "ddim",
     "EntropyBoundScheduler": "ddim",
     "VQDiffusionScheduler": "ddim",
+}
+"""Class whose networks were trained on noise of another law than alphas_cumprod's → the sampler
+that solves likewise. No sampler here draws a picture with such a network."""
+
+NEAREST: dict[str, str] = {
+    # Of latent diffusion, but run backwards, or only for parts of a picture.
+    "DDIMInverseScheduler": "ddim",
+    "DPMSolverMultistepInverseScheduler": "dpmpp-2m",
+    "RePaintScheduler": "ddpm",
+    # Solvers of the same equations.
+    "IPNDMScheduler": "pndm",
+    "SASolverScheduler": "unipc",
+    **OTHER_LAWS,
 }
 """Class that no sampler follows → the nearest sampler, by what it solves."""

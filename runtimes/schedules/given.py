@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from itertools import pairwise
-from numbers import Real
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtimes.checks import check_number
 from runtimes.errors import UsageError
 
 Float64s = NDArray[np.float64]
@@ -57,7 +56,9 @@ def check_timesteps(timesteps: object) -> tuple[float, ...]:
 def _descending(name: str, values: object) -> tuple[float, ...]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise UsageError(f"{name} must be a list of numbers, not {type(values).__name__}")
-    found = tuple(_number(name, value) for value in cast("Iterable[object]", values))
+    found = tuple(
+        check_number(f"each of {name}", value, 0) for value in cast("Iterable[object]", values)
+    )
     for index, (before, value) in enumerate(pairwise(found)):
         if value >= before:
             wrong = "the same as" if value == before else f"above {before:g},"
@@ -65,14 +66,6 @@ def _descending(name: str, values: object) -> tuple[float, ...]:
                 f"{name} must descend, but value {index + 2} is {value:g}, {wrong} the one before"
             )
     return found
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise UsageError(f"{name} holds {value!r}; each must be a finite number")
-    if value < 0:
-        raise UsageError(f"{name} holds {float(value):g}; each must be at least 0")
-    return float(value)
 
 
 def check_given_count(name: str, steps: int, num_inference_steps: int) -> None:

@@ -12,7 +12,7 @@ ASKED_BY: Mapping[frozenset[str], tuple[str, ...]] = {
     frozenset({"image"}): ("image-to-image", "upscaling", "latent-upscaling", "super-resolution"),
     frozenset({"image", "mask_image"}): ("inpainting",),
     frozenset({"image", "depth_map"}): ("depth-to-image",),
-    frozenset({"image_latents"}): ("latent-upscaling",),
+    frozenset({"image_latents"}): ("image-to-image", "latent-upscaling"),
 }
 """Pictures that are given → tasks they may mean; the first that the bundle is made for is taken."""
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from runtimes.bundle import Bundle
 from runtimes.depth_map import to_depth_channel
-from runtimes.inputs import Inputs
-from runtimes.picture_input import read_depth_maps, read_pictures
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import check_number, spread
 from runtimes.tasks.image_to_image import ImageToImage
@@ -19,17 +18,15 @@ from runtimes.tasks.task import Call, Start
 class DepthToImage:
     """As diffusers' StableDiffusionDepth2ImgPipeline with a depth map that is given."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`."""
         ImageToImage().check(bundle, settings, inputs)
-        pictures, maps = read_pictures(inputs.image), read_depth_maps(inputs.depth_map)
+        pictures, maps = inputs.image, inputs.depth_map
         check_number("depth_map", len(maps), len(pictures), "images")
 
     def start(self, call: Call) -> Start:
         """See `Task.start`: one more channel, the depth of each latent cell in [-1, 1]."""
         start = ImageToImage().start(call)
         height, width = start.x.shape[2:]
-        maps = [
-            to_depth_channel(each, height, width) for each in read_depth_maps(call.inputs.depth_map)
-        ]
+        maps = [to_depth_channel(each, height, width) for each in call.inputs.depth_map]
         return replace(start, concat=spread(np.stack(maps), call.settings.count))

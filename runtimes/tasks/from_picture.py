@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
-from runtimes.noise import Generator
 from runtimes.picture_input import Read
 from runtimes.preprocess import check_sizes, to_sample
-from runtimes.samplers import Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
 from runtimes.tasks.task import Call
@@ -21,43 +19,14 @@ from runtimes.tasks.task import Call
 Floats = NDArray[np.float32]
 
 
-def first_level(num_inference_steps: int, strength: float, calls_per_step: int) -> int:
-    """Which of a sampler's levels a picture enters at: its last `strength` of the steps are made.
+def step_end(call: Call, index: int) -> Level:
+    """Where the sampler's step ends that the network's call at `levels[index]` is part of.
 
-    C. Meng et al., "SDEdit", 2022: noise is added up to that level, and taken off from there.
-
-    Raises:
-        UsageError: not one step would be made.
+    After the first of a step's two calls the reference's `add_noise`, which inpainting calls, takes
+    the sigma of the step's end too: also where the second call is at a midpoint.
     """
-    made = int(num_inference_steps * strength)
-    if made < 1:
-        least = 1 / num_inference_steps
-        raise UsageError(
-            f"strength {strength:g} of {num_inference_steps} steps makes no step at all; give "
-            f"strength {least:.3g} or more, or more steps."
-        )
-    return (num_inference_steps - made) * calls_per_step
-
-
-def check_entry(sampler: Sampler, levels: Sequence[Level], settings: Settings) -> int:
-    """The level that a strength says; the sampler's first step from there is run on one number.
-
-    Raises:
-        UsageError: says why.
-    """
-    assert settings.strength is not None
-    begin = first_level(settings.num_inference_steps, settings.strength, sampler.calls_per_step)
-    # Some samplers refuse to begin in the middle, and say so when they are run, not before.
-    x = np.zeros((1, 1, 1, 1), np.float32)
-    next(sampler.sample(lambda x, level: x, x, levels, Generator(0), begin=begin))
-    return begin
-
-
-def begin_of(call: Call) -> int:
-    """The level that a call's strength says."""
-    settings = call.settings
-    assert settings.strength is not None
-    return first_level(settings.num_inference_steps, settings.strength, call.sampler.calls_per_step)
+    each = call.sampler.calls_per_step
+    return call.levels[min((index // each + 1) * each, len(call.levels) - 1)]
 
 
 def noised(clean: Floats, noise: Floats, level: Level) -> Floats:

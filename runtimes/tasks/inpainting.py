@@ -16,20 +16,20 @@ from PIL import Image, ImageFilter
 
 from runtimes.bundle import Bundle
 from runtimes.errors import BundleError, UsageError
-from runtimes.inputs import Inputs
 from runtimes.mask_crop import crop_box, filled, pasted_back
-from runtimes.picture_input import Read, read_masks, read_pictures, size_of
+from runtimes.picture_input import Read, size_of
 from runtimes.pictures import to_pillow
 from runtimes.preprocess import to_cells, to_mask
+from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import (
-    begin_of,
     check_number,
     check_pictures,
     noised,
     samples,
     spread,
+    step_end,
 )
 from runtimes.tasks.start_noise import check_noise, start_noise
 from runtimes.tasks.task import Call, Start
@@ -45,7 +45,7 @@ class Inpainting:
     that is added to the picture. There the picture is then forgotten.
     """
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: masks of the pictures' sizes, with something to paint."""
         check_noise(bundle, settings, inputs)
         _sees_mask(bundle)
@@ -60,7 +60,7 @@ class Inpainting:
 
     def start(self, call: Call) -> Start:
         """See `Task.start`. Draws as the reference: picture, noise, masked picture."""
-        settings, begin = call.settings, begin_of(call)
+        settings = call.settings
         given = _given(settings, call.inputs)
         pixels = samples(given.pictures, settings)
         cells = spread(to_cells(given.mask, _factor(call.bundle)), settings.count)
@@ -71,16 +71,16 @@ class Inpainting:
         if anew or clean is None:
             x = noise * np.float32(call.sampler.init_noise_sigma(call.levels))
         else:
-            x = noised(clean, noise, call.levels[begin])
+            x = noised(clean, noise, call.levels[call.span.begin])
         if sees_mask:
             known = spread(encode(call, known_pixels), settings.count)
             concat = np.concatenate([cells, known], axis=1)
-            return Start(x, begin=begin, concat=concat, finish=given.finish)
+            return Start(x, concat=concat, finish=given.finish)
         # The reference encodes the masked picture here too, and uses it no more; but samplers that
         # draw noise of their own go on after that draw.
         call.generator.randn((len(pixels), *x.shape[1:]))
         assert clean is not None
-        return Start(x, begin=begin, hold=_hold(call, clean, noise, cells), finish=given.finish)
+        return Start(x, hold=_hold(call, clean, noise, cells), finish=given.finish)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class _Given:
     finish: Callable[[Floats], Floats] | None = None
 
 
-def _given(settings: Settings, inputs: Inputs) -> _Given:
-    pictures, masks = read_pictures(inputs.image), read_masks(inputs.mask_image)
+def _given(settings: Settings, inputs: ReadInputs) -> _Given:
+    pictures, masks = inputs.image, inputs.mask_image
     check_number("mask_image", len(masks), len(pictures), "images")
     for picture in pictures:
         for mask in masks:
@@ -174,7 +174,7 @@ def _hold(
     last = len(call.levels) - 2
 
     def hold(x: Latents, index: int) -> Latents:
-        known = clean if index == last else noised(clean, noise, call.levels[index + 1])
+        known = clean if index == last else noised(clean, noise, step_end(call, index))
         return (1 - cells) * known + cells * x
 
     return hold

@@ -15,12 +15,12 @@ from runtimes.bundle import Bundle
 from runtimes.engine import Array
 from runtimes.errors import BundleError, UsageError
 from runtimes.guidance.embedding import ROLE, embedded_width
-from runtimes.image_latents import CELLS, read_image_latents
-from runtimes.inputs import Inputs
+from runtimes.image_latents import read_image_latents
 from runtimes.latents import built_cells
-from runtimes.picture_input import Read, read_pictures, size_of
+from runtimes.picture_input import Read, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
-from runtimes.prompts.pooled import POOLED, last_raw_state
+from runtimes.prompts.encoders import POOLER, text_encoders
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import check_number, spread
 from runtimes.tasks.start_noise import check_noise, start_noise
@@ -30,19 +30,21 @@ from runtimes.vae_codec import encode
 Floats = NDArray[np.float32]
 
 SCALE = 2
+CELLS = 4
+"""Sides of latents are multiples of it: the U-Net halves twice as many cells three times."""
 _FREQUENCIES = 64
 
 
 class LatentUpscaling:
     """As diffusers' StableDiffusionLatentUpscalePipeline."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: the text is plain, and the picture of half the size."""
         _check_networks(bundle)
         _check_text(settings, inputs)
         sizes = _sizes(bundle, inputs)
         check_number(
-            "image" if inputs.image_latents is None else "image_latents",
+            "image" if inputs.given.image_latents is None else "image_latents",
             len(sizes),
             len(settings.prompt),
             "prompts",
@@ -54,9 +56,9 @@ class LatentUpscaling:
                     f"{width * SCALE}×{height * SCALE}, not {settings.width}×{settings.height}; "
                     "leave height and width out, and give images of one size."
                 )
-        if inputs.image_latents is None:
+        if inputs.given.image_latents is None:
             _check_encoder(bundle, settings)
-            images = read_pictures(inputs.image)
+            images = inputs.image
             check_sizes(images, settings.height // SCALE, settings.width // SCALE)
         check_noise(bundle, settings, inputs)
 
@@ -86,7 +88,7 @@ def told(pooled: Floats) -> dict[str, Array]:
     return {ROLE: np.concatenate([ones, np.zeros_like(ones), pooled], axis=1)}
 
 
-def upscaled_size(bundle: Bundle, inputs: Inputs) -> tuple[int, int]:
+def upscaled_size(bundle: Bundle, inputs: ReadInputs) -> tuple[int, int]:
     """Height and width in pixels of what a call's first picture becomes.
 
     Raises:
@@ -96,14 +98,14 @@ def upscaled_size(bundle: Bundle, inputs: Inputs) -> tuple[int, int]:
     return height * SCALE, width * SCALE
 
 
-def _sizes(bundle: Bundle, inputs: Inputs) -> list[tuple[int, int]]:
+def _sizes(bundle: Bundle, inputs: ReadInputs) -> list[tuple[int, int]]:
     """Heights and widths in pixels at which the small pictures are taken."""
     space = bundle.manifest.latents
-    if inputs.image_latents is not None:
-        found = read_image_latents(inputs.image_latents, space.channels)
+    if inputs.given.image_latents is not None:
+        found = read_image_latents(inputs.given.image_latents, space.channels, CELLS)
         height, width = (side * space.vae_factor for side in found.shape[2:])
         return [(height, width)] * len(found)
-    return [_taken(image, CELLS * space.vae_factor) for image in read_pictures(inputs.image)]
+    return [_taken(image, CELLS * space.vae_factor) for image in inputs.image]
 
 
 def _taken(image: Read, multiple: int) -> tuple[int, int]:
@@ -117,11 +119,11 @@ def _taken(image: Read, multiple: int) -> tuple[int, int]:
 
 
 def _small_latents(call: Call) -> Floats:
-    given, space = call.inputs.image_latents, call.bundle.manifest.latents
+    given, space = call.inputs.given.image_latents, call.bundle.manifest.latents
     if given is not None:
-        return read_image_latents(given, space.channels)
+        return read_image_latents(given, space.channels, CELLS)
     height, width = call.settings.height // SCALE, call.settings.width // SCALE
-    images = read_pictures(call.inputs.image)
+    images = call.inputs.image
     bicubic = Image.Resampling.BICUBIC
     return encode(call, np.stack([to_sample(each, height, width, bicubic) for each in images]))
 
@@ -129,23 +131,23 @@ def _small_latents(call: Call) -> Floats:
 def _check_networks(bundle: Bundle) -> None:
     """Refuses a text encoder and a U-Net that don't go together."""
     encoder, unet = bundle.graph("text_encoder"), bundle.graph("unet")
-    last_raw_state(encoder)
-    pooled = next((port for port in encoder.outputs if port.role == POOLED), None)
+    text_encoders(bundle)
+    pooled = next((port for port in encoder.outputs if port.role == POOLER), None)
     width = embedded_width(unet)
     if pooled is None or width is None:
-        lacks = f"{POOLED} of the text encoder" if pooled is None else f"{ROLE} of the U-Net"
+        lacks = f"{POOLER} of the text encoder" if pooled is None else f"{ROLE} of the U-Net"
         raise BundleError(f"{bundle.path} lacks the {lacks}. Export it again.")
     wanted = width - 2 * _FREQUENCIES
     if pooled.shape[-1] != wanted:
         raise BundleError(
-            f"{bundle.path}: the text encoder's {POOLED} is {pooled.shape[-1]} wide, the U-Net "
+            f"{bundle.path}: the text encoder's {POOLER} is {pooled.shape[-1]} wide, the U-Net "
             f"takes {wanted}; they belong to different models."
         )
 
 
-def _check_text(settings: Settings, inputs: Inputs) -> None:
+def _check_text(settings: Settings, inputs: ReadInputs) -> None:
     """Refuses what changes text embeddings: nothing says what the pooled one would be."""
-    if settings.embeddings_sha256 is not None or inputs.prompt_embeds is not None:
+    if settings.embeddings_sha256 is not None or inputs.given.prompt_embeds is not None:
         raise UsageError(
             "prompt_embeds have no pooled embedding, which latent-upscaling takes too; give "
             "prompts."

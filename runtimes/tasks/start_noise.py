@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
-from runtimes.inputs import Inputs
 from runtimes.interpolation import slerp
 from runtimes.latents import check_latents, latent_shape
 from runtimes.noise import Generator
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.task import Call
 
@@ -22,14 +22,14 @@ def noise_shape(bundle: Bundle, settings: Settings) -> tuple[int, int, int, int]
     return latent_shape(space, settings.count, settings.height, settings.width)
 
 
-def check_noise(bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+def check_noise(bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
     """Refuses latents of another shape than the settings ask for.
 
     Raises:
         UsageError: says which shape.
     """
-    if inputs.latents is not None:
-        check_latents(inputs.latents, noise_shape(bundle, settings))
+    if inputs.given.latents is not None:
+        check_latents(inputs.given.latents, noise_shape(bundle, settings))
 
 
 def start_noise(call: Call) -> Floats:
@@ -40,8 +40,8 @@ def start_noise(call: Call) -> Floats:
     noise of a picture, so the two agree in what they do and not in every digit.
     """
     shape = noise_shape(call.bundle, call.settings)
-    if call.inputs.latents is not None:
-        return check_latents(call.inputs.latents, shape)
+    if call.inputs.given.latents is not None:
+        return check_latents(call.inputs.given.latents, shape)
     noise = call.generator.randn(shape)
     seed, share = call.settings.variation_seed, call.settings.variation_strength
     if seed is None:

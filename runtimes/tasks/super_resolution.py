@@ -10,10 +10,10 @@ import numpy as np
 
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
-from runtimes.inputs import Inputs
 from runtimes.latents import check_multiples
-from runtimes.picture_input import Read, read_pictures, size_of
+from runtimes.picture_input import Read, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import check_number, spread
 from runtimes.tasks.start_noise import check_noise, start_noise
@@ -30,9 +30,9 @@ class SuperResolution:
     with the latents, though the network was trained with it as it is; so does this.
     """
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: pictures of one size, which is the latents'."""
-        images = read_pictures(inputs.image)
+        images = inputs.image
         check_number("image", len(images), len(settings.prompt), "pictures")
         for image in images:
             height, width = upscaled_size(bundle, image)
@@ -52,7 +52,7 @@ class SuperResolution:
         """See `Task.start`."""
         settings, factor = call.settings, call.bundle.manifest.latents.vae_factor
         height, width = settings.height // factor, settings.width // factor
-        images = [to_sample(each, height, width) for each in read_pictures(call.inputs.image)]
+        images = [to_sample(each, height, width) for each in call.inputs.image]
         return Start(
             x=start_noise(call) * np.float32(call.sampler.init_noise_sigma(call.levels)),
             concat=spread(np.stack(images), settings.count),

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
 from runtimes.engine import Array
-from runtimes.inputs import Inputs
 from runtimes.noise import Generator
 from runtimes.parts import Parts
+from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents, Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
+from runtimes.span import Span
 from runtimes.timings import Stopwatch
 
 Floats = NDArray[np.float32]
@@ -30,23 +31,25 @@ class Call:
         bundle: what runs.
         parts: its components.
         settings: what was asked.
-        inputs: the pictures and arrays that came with it.
+        inputs: the pictures and arrays that came with it, read.
         sampler: the sampler, made.
         levels: the levels that it visits.
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
         prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
+        span: which of the levels are visited.
     """
 
     bundle: Bundle
     parts: Parts
     settings: Settings
-    inputs: Inputs
+    inputs: ReadInputs
     sampler: Sampler
     levels: tuple[Level, ...]
     generator: Generator
     watch: Stopwatch
     prediction_type: str
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Start:
     """What a task hands to the loop.
 
     Attributes:
-        x: latents at `levels[begin]`, in the sampler's scaling: [n, channels, h, w].
-        begin: the first level visited.
+        x: latents at the first level that is visited, in the sampler's scaling: [n, channels, h,
+            w].
         concat: channels that follow the latents in the U-Net's input: [n, k, h, w].
         concat_scaled: whether `concat` is scaled as the sampler's levels scale latents, and not
             left as it is.
@@ -68,7 +71,6 @@ class Start:
     """
 
     x: Latents
-    begin: int = 0
     concat: Latents | None = None
     concat_scaled: bool = False
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
@@ -80,7 +82,7 @@ class Start:
 class Task(Protocol):
     """A way to use a latent diffusion model. What is wrong with the inputs shows in `check`."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """Refuses what can't be done, before anything is loaded.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from runtimes.bundle import Bundle
-from runtimes.inputs import Inputs
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.start_noise import check_noise, start_noise
 from runtimes.tasks.task import Call, Start
@@ -14,7 +14,7 @@ from runtimes.tasks.task import Call, Start
 class TextToImage:
     """As diffusers' StableDiffusionPipeline."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: latents must have the shape that the settings ask for."""
         check_noise(bundle, settings, inputs)
 

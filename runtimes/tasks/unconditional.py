@@ -7,8 +7,8 @@ R. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models
 from __future__ import annotations
 
 from runtimes.bundle import Bundle
-from runtimes.inputs import Inputs
 from runtimes.latents import check_multiples
+from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.tasks.start_noise import check_noise
 from runtimes.tasks.task import Call, Start
@@ -18,7 +18,7 @@ from runtimes.tasks.text_to_image import TextToImage
 class Unconditional:
     """As diffusers' LDMPipeline, at any size."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`."""
         check_multiples(bundle, settings.height, settings.width)
         check_noise(bundle, settings, inputs)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from runtimes.bundle import Bundle, read_json
-from runtimes.checks import is_whole
+from runtimes.checks import check_count
 from runtimes.errors import BundleError, UsageError
-from runtimes.inputs import Inputs
 from runtimes.noise import Generator
-from runtimes.picture_input import Read, read_pictures, size_of
+from runtimes.picture_input import Read, size_of
 from runtimes.preprocess import check_sizes, floored, to_sample
+from runtimes.read_inputs import ReadInputs
 from runtimes.schedule import NoiseSchedule
 from runtimes.settings import Settings
 from runtimes.tasks.from_picture import check_number, spread
@@ -33,9 +33,9 @@ MAX_NOISE_LEVEL = 350
 class Upscaling:
     """As diffusers' StableDiffusionUpscalePipeline."""
 
-    def check(self, bundle: Bundle, settings: Settings, inputs: Inputs) -> None:
+    def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:
         """See `Task.check`: there are pictures, of a quarter of the size, and a schedule."""
-        images = read_pictures(inputs.image)
+        images = inputs.image
         check_number("image", len(images), len(settings.prompt), "prompts")
         factor = bundle.manifest.latents.vae_factor
         for image in images:
@@ -60,7 +60,7 @@ class Upscaling:
         images = np.stack(
             [
                 to_sample(image, height, width, Image.Resampling.BICUBIC)
-                for image in read_pictures(call.inputs.image)
+                for image in call.inputs.image
             ]
         )
         noisy = _noised(images, call.generator, low_res_schedule(call.bundle), settings.noise_level)
@@ -127,8 +127,4 @@ def check_noise_level(task: str, value: object) -> int | None:
         return None
     if value is None:
         return NOISE_LEVEL
-    if not is_whole(value) or not 0 <= (level := int(value)) <= MAX_NOISE_LEVEL:
-        raise UsageError(
-            f"noise_level must be a whole number from 0 to {MAX_NOISE_LEVEL}, not {value!r}."
-        )
-    return level
+    return check_count("noise_level", value, MAX_NOISE_LEVEL, 0)

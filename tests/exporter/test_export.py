@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import exporter.export as export_module
 from exporter.components.text_encoder import TextEncoder
-from exporter.errors import VerificationError
+from exporter.errors import SourceError, VerificationError
 from exporter.export import export
 from exporter.families import Recognised
 from exporter.families.sd1 import SD1
@@ -148,6 +148,18 @@ def test_dtype_is_cast_on_the_way(tiny_sd15: Path, tmp_path: Path) -> None:
     export(tiny_sd15, tmp_path / "b", dtype="fp32", components=("text_encoder",), verify="none")
     tensors = read_header(tmp_path / "b" / "text_encoder" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {"F32"}
+
+
+def test_several_dtypes_in_a_component_are_refused_before_slow_work(
+    tiny_sd15: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_sd15, tmp_path / "model"))
+    path = model / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    save_file({**weights, "conv_in.bias": weights["conv_in.bias"].astype(np.float32)}, path)
+    with pytest.raises(SourceError, match=r"several dtypes, fp16 \(.*\) and fp32 \(conv_in"):
+        export(model, tmp_path / "b", components=("unet",))
+    assert not (tmp_path / "b").exists()
 
 
 def test_pooled_state_stays_when_the_embedding_table_grows(

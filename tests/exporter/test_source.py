@@ -58,7 +58,13 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "sdxl": (
         lambda f: _edit(f / "unet" / "config.json", addition_embed_type="text_time"),
-        "addition_embed_type is 'text_time', which is not supported",
+        "addition_embed_type is 'text_time', which takes the embedding of a text_encoder_2",
+    ),
+    "shards without an index": (
+        lambda f: (f / "unet" / "diffusion_pytorch_model.safetensors").rename(
+            f / "unet" / "diffusion_pytorch_model-00001-of-00002.safetensors"
+        ),
+        "holds diffusion_pytorch_model-00001-of-00002.safetensors, and neither .* nor an index",
     ),
     "other shape": (
         lambda f: _edit(f / "unet" / "config.json", in_channels=5),

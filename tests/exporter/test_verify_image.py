@@ -245,6 +245,12 @@ def test_schedule_that_the_sampler_cannot_follow_is_refused() -> None:
         check_drawable("m", ("text-to-image",), names, {"timestep_spacing": "odd"})
 
 
+def test_a_second_text_encoder_is_told_before_slow_work() -> None:
+    names = ("text_encoder", "text_encoder_2", "unet", "vae_decoder")
+    with pytest.raises(UsageError, match="with a text_encoder_2 can't be verified yet; verify"):
+        check_drawable("m", ("text-to-image",), names, {})
+
+
 def test_command_tells_of_the_picture(
     shapes_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,6 +134,11 @@ def test_shards_are_read_as_one(tmp_path: Path) -> None:
         ({"a": "1.safetensors", "b": "3.safetensors"}, "3.safetensors is missing"),
         ({"a": "1.safetensors"} | {"c": "2.safetensors"}, "is in "),
         ({"a": "../1.safetensors"}, "not in the same folder"),
+        (
+            {"a": "2.safetensors", "b": "1.safetensors"},
+            "b is in 2.safetensors, and the index has it in 1.safetensors|"
+            "a is in 1.safetensors, and the index has it in 2.safetensors",
+        ),
     ],
 )
 def test_index_that_disagrees_is_refused(

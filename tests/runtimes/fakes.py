@@ -216,9 +216,9 @@ def write_fake_bundle(
         "tokenizer/merges.txt": "#version: 0.2\n",
         **{f"{name}/model.fake": name for name in components},
     }
-    for name, text in texts.items():
+    for name, content in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
     manifest = Manifest(
         schema="1.0",
         family="sd1",

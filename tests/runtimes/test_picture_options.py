@@ -58,11 +58,11 @@ def pipe(fake_bundle: Write) -> Pipeline:
         ),
         (
             {"image": PHOTO, "mask_image": MASK, "mask_blur": -1},
-            "mask_blur must be a number of",
+            "mask_blur must be a number from 0 to 1000, not -1",
         ),
         (
             {"image": PHOTO, "mask_image": MASK, "padding_mask_crop": 1.5},
-            "padding_mask_crop must be a whole number of pixels from 0 to 8192, not 1.5",
+            "padding_mask_crop must be a whole number from 0 to 8192, not 1.5",
         ),
         ({"variation_seed": 3}, "variation_seed 3 needs a variation_strength: from 0, the seed's"),
         ({"variation_strength": 2}, "variation_strength must be a number from 0 to 1, not 2"),

@@ -340,6 +340,19 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "sigmas": None,
         "timesteps": None,
         "sampler_options": {},
+        "prompt_2": None,
+        "negative_prompt_2": None,
+        "zero_negative": False,
+        "original_size": None,
+        "crops_coords_top_left": None,
+        "target_size": None,
+        "aesthetic_score": None,
+        "negative_original_size": None,
+        "negative_crops_coords_top_left": None,
+        "negative_target_size": None,
+        "negative_aesthetic_score": None,
+        "denoising_end": None,
+        "denoising_start": None,
     }
 
 
@@ -404,15 +417,21 @@ def test_a_prediction_type_that_is_said_is_the_networks(fake_bundle: Write) -> N
 def test_a_scheduler_that_no_sampler_follows_is_refused_unless_one_is_named(
     fake_bundle: Write,
 ) -> None:
-    config = {**SCHEDULER, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    config = {**SCHEDULER, "_class_name": "SASolverScheduler"}
     with Pipeline.open(fake_bundle(scheduler=config)) as pipe:
         with pytest.raises(UsageError) as raised:
             pipe("x")
         assert not made("unet").calls
         pipe("x", sampler="ddim")
-    assert "no sampler follows FlowMatchEulerDiscreteScheduler; the nearest is 'euler'" in str(
-        raised.value
-    )
+    assert "no sampler follows SASolverScheduler; the nearest is 'unipc'" in str(raised.value)
+
+
+def test_noise_that_no_sampler_gives_is_refused_before_any_work(fake_bundle: Write) -> None:
+    config = {**SCHEDULER, "_class_name": "FlowMatchEulerDiscreteScheduler"}
+    with Pipeline.open(fake_bundle(scheduler=config)) as pipe:
+        with pytest.raises(UsageError, match="noise of another law than sampler 'ddim' and all"):
+            pipe("x", sampler="ddim")
+        assert not made("unet").calls
 
 
 def test_an_unknown_field_of_the_scheduler_config_is_refused(fake_bundle: Write) -> None:
@@ -694,7 +713,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
         ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
         ({"components": {}}, "has no unet"),
-        ({"tokenizers": {}}, "has no tokenizer for its text encoder. Export it again."),
+        ({"tokenizers": {}}, "has no tokenizer for its text_encoder. Export it again."),
     ],
 )
 def test_bundles_for_something_else_are_refused(
@@ -728,9 +747,9 @@ def unet_with(bundle: Path, **ports: object) -> dict[str, object]:
 def test_graphs_with_other_ports_are_refused_before_any_is_loaded(fake_bundle: Write) -> None:
     plain = fake_bundle()
     ports = read_manifest(plain).components["unet"].graphs["model"].inputs
-    extra = msgspec.structs.replace(ports[2], role="text_embeds", name="text_embeds")
+    extra = msgspec.structs.replace(ports[2], role="image_embeds", name="image_embeds")
     bundle = fake_bundle(**unet_with(plain, inputs=(*ports, extra)))
-    message = "unet in .* takes .*text_embeds.*, where this version of latedge feeds"
+    message = "unet in .* takes .*image_embeds.*, where this version of latedge feeds"
     with pytest.raises(BundleError, match=message):
         Pipeline.open(bundle)
     assert FakeEngine.made == []

@@ -21,14 +21,13 @@ from exporter.compile import compile
 from runtimes import pipeline
 from runtimes.bundle import open_bundle
 from runtimes.errors import UsageError
-from runtimes.inputs import Inputs
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.manifest import Provenance
 from runtimes.metadata import Origin
 from runtimes.pipeline import Pipeline
 from runtimes.prompts.given import with_embeddings
 from runtimes.recorded import ORIGIN_TITLES, NotTheSame, Recorded, read_recorded
 from runtimes.settings import Settings
-from runtimes.settle import NO_INPUTS
 from tests.conftest import Once
 from tests.runtimes.fakes import FakeEngine
 
@@ -250,9 +249,9 @@ def test_what_follows_from_a_change_is_not_told(bundle: Path, tmp_path: Path) ->
 def test_unknown_changes_are_refused(bundle: Path, picture: Path) -> None:
     with (
         Pipeline.open(bundle) as pipe,
-        pytest.raises(UsageError, match=r"unknown setting 'sead'; .* Did you mean 'seed'"),
+        pytest.raises(UsageError, match=r"unknown option 'sead'; .* Did you mean 'seed'"),
     ):
-        pipe.repeat(picture, sead=1)
+        pipe.repeat(picture, sead=1)  # pyright: ignore[reportCallIssue]
 
 
 class More(Settings, frozen=True, kw_only=True):
@@ -281,6 +280,7 @@ def test_options_are_asked_for_where_they_were(
         return msgspec.structs.replace(base, seed=seed, blur=blur or 0.0, mask=mask or "")
 
     monkeypatch.setattr("runtimes.recorded.settle", settle_more)
+    monkeypatch.setattr("runtimes.recorded.ARGUMENTS", {"seed", "blur", "mask"})
     settings = msgspec.structs.replace(base, **options)
     found = Recorded(picture, settings, plain.origin, 0).settle(open_bundle(bundle), NO_INPUTS, {})
     assert found == settings

@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporter.components.base import class_name
+from exporter.defaults import Wanted, defaults
 from exporter.errors import SourceError
 from exporter.families import FAMILIES
 from exporter.inspection import inspect_source
@@ -59,16 +61,27 @@ def test_inspection_misses_no_text_encoder(model: Path) -> None:
     found = inspect_source(model)
     assert found.missing == ()
     assert (found.family, found.tasks) == ("ldm-super-resolution", ("super-resolution",))
-    assert found.reason == "model_index.json says LDMSuperResolutionPipeline"
+    assert found.reason == (
+        "model_index.json says LDMSuperResolutionPipeline; unet/config.json says "
+        "_class_name=UNet2DModel"
+    )
     assert found.networks["vae"].known_from == "vqvae/config.json"
 
 
 @pytest.mark.parametrize("name", ["text_encoder", "tokenizer"])
 def test_parts_for_text_are_refused(model: Path, tiny_sd15: Path, name: str) -> None:
-    options = SourceOptions(**{name: tiny_sd15 / name})
+    given: dict[str, Any] = {name: tiny_sd15 / name}
     message = f"is of family ldm-super-resolution, which takes no text; leave --{name}"
     with pytest.raises(UsageError, match=message.replace("_", "-")):
-        open_source(model, options)
+        open_source(model, SourceOptions(**given))
+
+
+def test_default_guidance_is_refused() -> None:
+    ldm = next(family for family in FAMILIES if family.name == "ldm")
+    with pytest.raises(UsageError, match=r"guidance_scale is 7\.5, and models of family ldm take"):
+        defaults(ldm, {}, {}, factor=4, sampler="ddim", wanted=Wanted(guidance_scale=7.5))
+    usual = defaults(ldm, {}, {}, factor=4, sampler="ddim", wanted=Wanted())
+    assert usual.guidance_scale == 1
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from runtimes.errors import UsageError
-from runtimes.guidance.check import GuidanceOptions, check_guidance
+from runtimes.guidance.check import check_guidance
+from runtimes.options import GuidanceOptions
 
 NAN = float("nan")
 
 
 def test_options_that_are_not_given_have_no_effect() -> None:
     found = check_guidance(GuidanceOptions(), 1.0, embedded=True, negative=False)
-    assert vars(found) == {
+    assert found == {
         "guidance_rescale": 0.0,
         "guidance_interval": (0.0, 1.0),
         "perp_neg": False,
@@ -23,9 +24,11 @@ def test_options_that_are_not_given_have_no_effect() -> None:
 
 
 def test_options_are_taken() -> None:
-    options = GuidanceOptions(0.7, [0.1, 0.8], perp_neg=True, negative_weight=2)
+    options = GuidanceOptions(
+        guidance_rescale=0.7, guidance_interval=[0.1, 0.8], perp_neg=True, negative_weight=2
+    )
     found = check_guidance(options, 7.5, embedded=False, negative=True)
-    assert vars(found) == {
+    assert found == {
         "guidance_rescale": 0.7,
         "guidance_interval": (0.1, 0.8),
         "perp_neg": True,

@@ -74,7 +74,9 @@ def test_layers_are_left_out(fake_bundle: Write) -> None:
     assert result.settings.clip_skip == 1
     # The fake's fourth output, normalised_states.2, is four times its first.
     skipped = made("unet").calls[4]["encoder_hidden_states"]
-    np.testing.assert_array_equal(skipped, 4 * last)
+    np.testing.assert_array_equal(skipped[1], 4 * last[1])
+    # Of the prompts alone: negative ones keep the last layer's, as in diffusers.
+    np.testing.assert_array_equal(skipped[0], last[0])
 
 
 # --- guidance
@@ -193,7 +195,7 @@ ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"prompt_embeds": PromptEmbeddings(EMBEDS, EMBEDS), "negative_prompt_embeds": EMBEDS},
-        "prompt_embeds come with negative ones, and negative_prompt_embeds are given too",
+        "prompt_embeds come with negative_prompt_embeds, and negative_prompt_embeds are given too",
     ),
     (
         {"prompt_embeds": PromptEmbeddings(EMBEDS, EMBEDS), "prompt_syntax": "a1111"},

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 import latedge
+from runtimes.abilities import needed
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
 from runtimes.pipeline import Pipeline
-from runtimes.prompts.untold import needed, takes_text
+from runtimes.prompts.encoders import takes_text
+from runtimes.prompts.given import EMBEDDINGS
 from runtimes.settle import settle
 from tests.runtimes.fakes import FakeEngine
 
@@ -65,6 +67,8 @@ def test_text_encoder_is_missed_where_the_unet_takes_text(fake_bundle: Write) ->
         ({"prompt_syntax": "a1111"}, "prompt_syntax 'a1111'"),
         ({"long_prompts": "chunks"}, "long_prompts 'chunks'"),
         ({"clip_skip": 1}, "clip_skip 1"),
+        ({"prompt_2": "a cat"}, "prompt_2 'a cat'"),
+        ({"negative_prompt_2": "dark"}, "negative_prompt_2 'dark'"),
     ],
 )
 def test_what_is_said_of_text_is_refused(
@@ -79,7 +83,7 @@ def test_what_is_said_of_text_is_refused(
 def test_embeddings_are_refused(fake_bundle: Write) -> None:
     bundle = open_bundle(fake_bundle(**TEXTLESS))
     embeddings = np.zeros((1, 77, 4), np.float32)
-    for name in ("prompt_embeds", "negative_prompt_embeds"):
+    for name in EMBEDDINGS:
         with pytest.raises(UsageError, match=f"^{name} can't be given: "):
             settle(bundle, inputs=replace(Inputs(), **{name: embeddings}))
     with (

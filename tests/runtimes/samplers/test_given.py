@@ -119,11 +119,27 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"sigmas": [3, 1, 1, 0]},
         "sigmas must descend, but value 3 is 1, the same as the one before",
     ),
-    ("euler", {"sigmas": [3, -1]}, "sigmas holds -1; each must be at least 0"),
-    ("euler", {"sigmas": [3, float("nan")]}, "sigmas holds nan; each must be a finite number"),
-    ("euler", {"sigmas": [float("inf"), 0]}, "sigmas holds inf; each must be a finite number"),
-    ("euler", {"sigmas": ["3", 0]}, "sigmas holds '3'; each must be a finite number"),
-    ("euler", {"sigmas": [True, 0]}, "sigmas holds True; each must be a finite number"),
+    ("euler", {"sigmas": [3, -1]}, "each of sigmas must be a finite number of at least 0, not -1."),
+    (
+        "euler",
+        {"sigmas": [3, float("nan")]},
+        "each of sigmas must be a finite number of at least 0, not nan.",
+    ),
+    (
+        "euler",
+        {"sigmas": [float("inf"), 0]},
+        "each of sigmas must be a finite number of at least 0, not inf.",
+    ),
+    (
+        "euler",
+        {"sigmas": ["3", 0]},
+        "each of sigmas must be a finite number of at least 0, not '3'.",
+    ),
+    (
+        "euler",
+        {"sigmas": [True, 0]},
+        "each of sigmas must be a finite number of at least 0, not True.",
+    ),
     ("euler", {"sigmas": [2e6, 0]}, "sigmas begin at 2e+06; give none above 1e+06"),
     (
         "euler",
@@ -144,7 +160,11 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"timesteps": [1, 500]},
         "timesteps must descend, but value 2 is 500, above 1, the one before",
     ),
-    ("ddim", {"timesteps": [5, -1]}, "timesteps holds -1; each must be at least 0"),
+    (
+        "ddim",
+        {"timesteps": [5, -1]},
+        "each of timesteps must be a finite number of at least 0, not -1.",
+    ),
 ]
 
 

@@ -357,9 +357,9 @@ REFUSED: list[tuple[str, Config, str]] = [
     (
         "unipc",
         {"use_flow_sigmas": True},
-        "use_flow_sigmas is True; sampler 'unipc' runs with False",
+        "use_flow_sigmas is True, whose networks know noise of another law than sampler 'unipc' "
+        "and all others here give them; this bundle can't be run",
     ),
-    ("deis", {"use_flow_sigmas": True}, "use_flow_sigmas is True; sampler 'deis' runs with False"),
     (
         "deis",
         {"rescale_betas_zero_snr": True},

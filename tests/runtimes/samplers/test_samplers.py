@@ -418,7 +418,8 @@ REFUSED: list[tuple[str, Config, str]] = [
     (
         "dpmpp-2m",
         {"use_flow_sigmas": True},
-        "use_flow_sigmas is True; sampler 'dpmpp-2m' runs with False",
+        "use_flow_sigmas is True, whose networks know noise of another law than sampler 'dpmpp-2m' "
+        "and all others here give them; this bundle can't be run",
     ),
     (
         "dpmpp-2m",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from typing import Any
 
 import diffusers.schedulers
 import pytest
 from diffusers.configuration_utils import ConfigMixin
 
+from runtimes.denoiser import EDM_CLASSES
 from runtimes.errors import UsageError
 from runtimes.samplers import SAMPLERS, SCHEDULER_CLASSES, default_sampler, make_sampler
 from runtimes.samplers.config_fields import FIELDS, check_fields
-from runtimes.samplers.scheduler_classes import NEAREST, SAME_AS
+from runtimes.samplers.scheduler_classes import NEAREST, OTHER_LAWS, SAME_AS
 from tests.runtimes.samplers.trajectories import REFERENCES, SD15
 
 
@@ -95,3 +97,28 @@ def test_fields_of_early_releases_pass_where_they_change_nothing() -> None:
         "scheduler_config.json: predict_epsilon is False, of an early release of diffusers; "
         "known are True"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("_class_name", name) for name in OTHER_LAWS if name not in EDM_CLASSES),
+        ("use_flow_sigmas", True),
+        ("prediction_type", "flow_prediction"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"schedule": "karras"}], ids=["config", "schedule"])
+def test_noise_of_another_law_is_refused_also_where_a_sampler_is_named(
+    field: str, value: object, more: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError) as raised:
+        make_sampler("euler", {**SD15, field: value}, **more)
+    assert str(raised.value) == (
+        f"scheduler_config.json: {field} is {value!r}, whose networks know noise of another law "
+        "than sampler 'euler' and all others here give them; this bundle can't be run"
+    )
+
+
+@pytest.mark.parametrize("class_name", sorted(set(NEAREST) - set(OTHER_LAWS)))
+def test_solvers_of_the_same_law_run_where_a_sampler_is_named(class_name: str) -> None:
+    assert make_sampler("euler", {**SD15, "_class_name": class_name}) == make_sampler("euler", SD15)

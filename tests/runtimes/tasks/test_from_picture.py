@@ -10,7 +10,8 @@ import pytest
 from diffusers import HeunDiscreteScheduler, PNDMScheduler, StableDiffusionImg2ImgPipeline
 
 from runtimes.errors import UsageError
-from runtimes.tasks.from_picture import first_level, spread
+from runtimes.span import first_level
+from runtimes.tasks.from_picture import spread
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from runtimes.bundle import open_bundle
 from runtimes.component import Component
 from runtimes.errors import BundleError, UsageError
 from runtimes.parts import ROLES
-from runtimes.prompts.clip_skip import check_clip_skip, state_role
+from runtimes.prompts.encoders import check_clip_skip, text_encoders
 from tests.runtimes.prompts.words import TOLERANCE, Words
 
 Write = Callable[..., Path]
@@ -34,7 +34,7 @@ def test_states_are_those_of_transformers(compiled: Callable[[str], Path], words
             for skip in (0, 1, 2)
         ]
     for skip, states in enumerate(expected):
-        output = state_role(encoder.engine.graph, skip)
+        output = text_encoders(bundle, skip)[0].states
         found = encoder.run([output], {"input_ids": ids})[output]
         np.testing.assert_allclose(found, states, rtol=0, atol=TOLERANCE)
     assert np.abs(expected[0] - expected[1]).max() > 0.1
@@ -45,8 +45,7 @@ def test_states_are_those_of_transformers(compiled: Callable[[str], Path], words
 def test_layers_are_counted_from_the_last(fake_bundle: Write, value: object, expected: int) -> None:
     bundle = open_bundle(fake_bundle(layers=2))
     assert check_clip_skip(bundle, value) == expected
-    graph = bundle.graph("text_encoder")
-    roles = [state_role(graph, skip) for skip in (0, 1, 2)]
+    roles = [text_encoders(bundle, skip)[0].states for skip in (0, 1, 2)]
     assert roles == ["last_hidden_state", "normalised_states.1", "normalised_states.0"]
 
 
