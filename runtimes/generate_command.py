@@ -194,6 +194,49 @@ def generate(
             help="Over a field of the scheduler config; may be repeated.",
         ),
     ] = None,
+    prompt_2: Annotated[
+        str | None, typer.Option(help="What SDXL's second text encoder reads; PROMPT if absent.")
+    ] = None,
+    negative_prompt_2: Annotated[
+        str | None, typer.Option(help="Likewise for --negative-prompt.")
+    ] = None,
+    original_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHT,WIDTH", help="What SDXL is told the picture was scaled down from."
+        ),
+    ] = None,
+    crops_coords_top_left: Annotated[
+        str | None,
+        typer.Option(metavar="TOP,LEFT", help="What SDXL is told of a crop; 0,0 if absent."),
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHT,WIDTH", help="The size that SDXL is told; its own if absent."),
+    ] = None,
+    aesthetic_score: Annotated[
+        float | None, typer.Option(help="What an SDXL refiner is told, 0 to 10; 6 if absent.")
+    ] = None,
+    negative_original_size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHT,WIDTH", help="As --original-size, of what is led away from."),
+    ] = None,
+    negative_crops_coords_top_left: Annotated[
+        str | None, typer.Option(metavar="TOP,LEFT", help="As --crops-coords-top-left, likewise.")
+    ] = None,
+    negative_target_size: Annotated[
+        str | None, typer.Option(metavar="HEIGHT,WIDTH", help="As --target-size, likewise.")
+    ] = None,
+    negative_aesthetic_score: Annotated[
+        float | None, typer.Option(help="As --aesthetic-score, likewise; 2.5 if absent.")
+    ] = None,
+    refiner_start: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the noise schedule after which the bundle's refiner goes on; 0.8 if "
+            "absent, 1 for never."
+        ),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 
@@ -279,13 +322,22 @@ def _made(
     return result if which is None else result.picture(which)
 
 
+_PAIRS = ("_size", "_top_left")
+"""Endings of flags that take two numbers of pixels."""
+
+
 def _asked(flags: Mapping[str, Any]) -> Changes:
     """What the command line says of the call, by the options' names."""
-    from runtimes.arguments import named_values, number_list
+    from runtimes.arguments import named_values, number_list, pixel_pair
     from runtimes.options import Changes, names_of
 
-    lists = ("guidance_interval", "sigmas", "timesteps")
-    read = {name: number_list(f"--{name.replace('_', '-')}", flags[name]) for name in lists}
+    readers = {
+        **dict.fromkeys(("guidance_interval", "sigmas", "timesteps"), number_list),
+        **dict.fromkeys((name for name in flags if name.endswith(_PAIRS)), pixel_pair),
+    }
+    read = {
+        name: reader(f"--{name.replace('_', '-')}", flags[name]) for name, reader in readers.items()
+    }
     # None where none is given: an empty one would take the place of what --from recorded.
     options = named_values("--sampler-option", flags["sampler_options"] or ()) or None
     found = {**flags, **read, "sampler_options": options}

@@ -18,6 +18,7 @@ a slip of the keyboard."""
 
 _LATENT_ROLES = {
     "unet": ("sample",),
+    "unet_refiner": ("sample",),
     "vae_decoder": ("latent_sample",),
     "vae_encoder": ("latent_parameters", "latents"),
 }

@@ -33,10 +33,10 @@ from runtimes.pictures import to_pillow
 from runtimes.plan import make_plan
 from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import LongPrompts, Syntax
-from runtimes.prompts.branches import Texts, branches_of
+from runtimes.prompts.branches import Texts
 from runtimes.prompts.check import check_readable, warn_unused
-from runtimes.prompts.embed import Reader, encode
-from runtimes.prompts.encoders import LATENT_UPSCALING, check_clip_skip, text_encoders
+from runtimes.prompts.embed import encode, reader_of
+from runtimes.prompts.encoders import LATENT_UPSCALING, UNET, check_clip_skip
 from runtimes.prompts.given import given_inputs
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.prompts.untold import check_takes_text
@@ -46,7 +46,7 @@ from runtimes.result import Result
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
 from runtimes.settle import settle
-from runtimes.span import span_of
+from runtimes.span import stages_of
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -266,7 +266,7 @@ class Pipeline:
         )
         skipped = check_clip_skip(self.bundle, clip_skip)
         check_readable(self.bundle, texts, NO_INPUTS, skipped, self._parts.tokenizers)
-        reader = Reader(text_encoders(self.bundle, skipped), branches_of(texts, NO_INPUTS))
+        reader = reader_of(self.bundle, UNET, skipped, texts, NO_INPUTS)
         (found,) = encode(self._parts, [reader], texts, Stopwatch(), caller=3)
         return PromptEmbeddings(found.cond, found.uncond, found.pooled_cond, found.pooled_uncond)
 
@@ -319,7 +319,7 @@ class Pipeline:
             sampler=plan.sampler,
             levels=plan.levels,
             prediction_type=plan.prediction_type,
-            span=span_of(settings, plan),
+            stages=stages_of(self.bundle, settings, plan),
             generator=Generator(settings.seed),
             watch=watch,
         )

@@ -68,6 +68,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     negative_aesthetic_score: float | None = None
     denoising_end: float | None = None
     denoising_start: float | None = None
+    refiner_start: float | None = None
 
     @property
     def choice(self) -> ScheduleChoice:

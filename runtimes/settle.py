@@ -22,7 +22,7 @@ from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.settled_schedule import settle_schedule
 from runtimes.sizes import settle_output
-from runtimes.span import check_entry, settle_shares, span_of
+from runtimes.span import check_entry, settle_shares, stages_of
 from runtimes.tasks import load_task, pick_task
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.variation import settle_noise
@@ -76,7 +76,7 @@ def settle(
         **schedule,
         **output,
         **told,
-        **settle_shares(options),
+        **settle_shares(bundle, task, options),
     )
     _check_together(bundle, settings, plan, read, tokenizers)
     return settings
@@ -90,8 +90,9 @@ def _check_together(
     tokenizers: Mapping[str, ClipTokenizer] | None,
 ) -> None:
     """What shows once all of it is settled."""
-    span = span_of(settings, plan)
-    check_entry(plan, span)
-    check_guided_calls(settings, span.calls)
+    stages = stages_of(bundle, settings, plan)
+    for stage in stages:
+        check_entry(plan, stage.span.begin)
+    check_guided_calls(settings, sum(stage.span.calls for stage in stages))
     check_readable(bundle, Texts.of(settings), inputs.given, settings.clip_skip, tokenizers)
     load_task(settings.task).check(bundle, settings, inputs)

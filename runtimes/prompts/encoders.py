@@ -23,11 +23,10 @@ NORMALISED = "normalised_states."
 0 being the embedding, for all layers but the last."""
 POOLER, PROJECTED = "pooler_output", "text_embeds"
 
-CONTEXT = "encoder_hidden_states"
-"""The U-Net's input that takes the states."""
-
 LATENT_UPSCALING = "latent-upscaling"
 UNET = "unet"
+CONTEXT = "encoder_hidden_states"
+"""The U-Net's input that takes the tokens' states."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,12 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
     return int(value)
 
 
+def input_width(unet: Graph, role: str) -> int | None:
+    """How wide an input of a U-Net is; None where it takes any width, or there is none."""
+    widths = [port.shape[-1] for port in unet.inputs if port.role == role and port.shape]
+    return widths[0] if widths and isinstance(widths[0], int) else None
+
+
 def _with_projected(
     bundle: Bundle, names: tuple[str, ...], clip_skip: int, unet: str
 ) -> tuple[Encoder, ...]:
@@ -140,7 +145,7 @@ def _with_projected(
             f"{bundle.path}: the U-Net takes {PROJECTED} of one text encoder, and "
             f"{', '.join(projecting) or 'none'} gives them. Export again."
         )
-    wanted = _input_width(bundle.graph(unet), CONTEXT)
+    wanted = input_width(bundle.graph(unet), CONTEXT)
     chosen = names if wanted in (None, sum(widths.values())) else tuple(projecting)
     if wanted not in (None, sum(widths[name] for name in chosen)):
         raise BundleError(
@@ -196,8 +201,3 @@ def _width(text_encoder: Graph, role: str) -> int:
         if port.role == role and port.shape and isinstance(port.shape[-1], int):
             return port.shape[-1]
     raise BundleError(f"{text_encoder.file} doesn't tell how wide its {role} are. Export again.")
-
-
-def _input_width(unet: Graph, role: str) -> int | None:
-    widths = [port.shape[-1] for port in unet.inputs if port.role == role and port.shape]
-    return widths[0] if widths and isinstance(widths[0], int) else None

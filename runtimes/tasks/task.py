@@ -17,7 +17,7 @@ from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents, Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
-from runtimes.span import Span
+from runtimes.span import Stage
 from runtimes.timings import Stopwatch
 
 Floats = NDArray[np.float32]
@@ -37,7 +37,7 @@ class Call:
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
         prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
-        span: which of the levels are visited.
+        stages: the U-Nets that are called, one after the other, and at which of the levels.
     """
 
     bundle: Bundle
@@ -49,7 +49,17 @@ class Call:
     generator: Generator
     watch: Stopwatch
     prediction_type: str
-    span: Span
+    stages: tuple[Stage, ...]
+
+    @property
+    def begin(self) -> int:
+        """The first level that is visited."""
+        return self.stages[0].span.begin
+
+    @property
+    def calls(self) -> int:
+        """How many levels are visited."""
+        return sum(stage.span.calls for stage in self.stages)
 
 
 @dataclass(frozen=True)
