@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exporter.original.parts import CLIP, OPEN_CLIP, UNET, VAE
+from exporter.original.parts import LABELS, TEXT_PREFIXES, UNET, VAE
 from exporter.weights import Tensor
 
 Tensors = Mapping[str, Tensor]
@@ -22,7 +22,7 @@ class Identity:
     """What a file seems to be.
 
     Attributes:
-        kind: `CHECKPOINT` (of Stable Diffusion 1 or 2), `VAE_ALONE`, `TEXT_ALONE` or `OTHER`.
+        kind: `CHECKPOINT` (of Stable Diffusion 1, 2 or XL), `VAE_ALONE`, `TEXT_ALONE` or `OTHER`.
         title: in words, such as "a LoRA".
         reason: the key or shape that decided.
     """
@@ -77,6 +77,13 @@ def _both(first: Rule, second: Rule) -> Rule:
     return rule
 
 
+def _either(first: Rule, second: Rule) -> Rule:
+    def rule(tensors: Tensors) -> str | None:
+        return first(tensors) or second(tensors)
+
+    return rule
+
+
 def _embedding(tensors: Tensors) -> str | None:
     """A few vectors as wide as a text encoder, and nothing else."""
     named = {"emb_params", "string_to_param.*", "clip_l", "clip_g"} & tensors.keys()
@@ -92,6 +99,10 @@ def _embedding(tensors: Tensors) -> str | None:
 _IN = re.escape(UNET)
 _CONV_IN = rf"^{_IN}input_blocks\.0\.0\.weight$"
 _TEXT_KEYS = rf"^{_IN}.*attn2\.to_k\.weight$"
+_XL_WIDTHS = (1280, 2048)
+"""Of the text that the U-Nets of SDXL's refiner and base take."""
+
+_TEXT_ANYWHERE = "|".join(map(re.escape, TEXT_PREFIXES))
 
 _RULES: tuple[tuple[str, str, Rule], ...] = (
     (
@@ -118,6 +129,7 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
             r"^(control_model\.)?(zero_convs|input_hint_block)\.|^controlnet_(cond|down|mid)_|^control_model\."
         ),
     ),
+    (OTHER, "an IP-Adapter, not a model of its own", _keys(r"^(ip_adapter|image_proj)\.")),
     (OTHER, "a motion module (AnimateDiff)", _keys(r"\bmotion_modules\.")),
     (
         OTHER,
@@ -127,13 +139,16 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
     (OTHER, "Flux", _keys(r"(^|\.)(double_blocks|single_transformer_blocks)\.\d")),
     (
         OTHER,
-        "Stable Diffusion XL refiner",
-        _both(_keys(rf"^conditioner\.|^{_IN}label_emb\."), _shape(_TEXT_KEYS, 1, (1280,))),
+        "a model of another noise law (EDM), such as CosXL or Playground 2.5",
+        _keys(r"^edm_(mean|std)$|^edm_vpred\."),
     ),
     (
-        OTHER,
-        "Stable Diffusion XL base",
-        _both(_keys(rf"^conditioner\.|^{_IN}label_emb\."), _shape(_TEXT_KEYS, 1, (2048,))),
+        CHECKPOINT,
+        "a checkpoint of Stable Diffusion XL",
+        _both(
+            _keys(rf"^{re.escape(LABELS)}$"),
+            _either(_keys(r"^conditioner\."), _shape(_TEXT_KEYS, 1, _XL_WIDTHS)),
+        ),
     ),
     (
         OTHER,
@@ -141,7 +156,6 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         _both(_keys(rf"^{_IN}label_emb\."), _shape(_CONV_IN, 1, (7,))),
     ),
     (OTHER, "Stable unCLIP, or another model with class embeddings", _keys(rf"^{_IN}label_emb\.")),
-    (OTHER, "InstructPix2Pix (edits pictures)", _shape(_CONV_IN, 1, (8,))),
     (CHECKPOINT, "a checkpoint of Stable Diffusion 1 or 2", _keys(_CONV_IN)),
     (
         CHECKPOINT,
@@ -168,7 +182,7 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         TEXT_ALONE,
         "a CLIP text encoder alone",
         _keys(
-            rf"^({re.escape(CLIP)}|{re.escape(OPEN_CLIP)})?"
+            rf"^({_TEXT_ANYWHERE})?"
             r"((text_model\.)?embeddings\.token_embedding|token_embedding|transformer\.resblocks)\."
         ),
     ),
