@@ -66,8 +66,8 @@ PredictionType = Annotated[
 Refiner = Annotated[
     Path | None,
     typer.Option(
-        help="SDXL's refiner, into the same bundle as its base: folder, .safetensors file or Hub id. "
-        "Text encoder and VAE are the base's."
+        help="SDXL's refiner, into the same bundle as its base: folder, .safetensors file or Hub "
+        "id. Text encoder and VAE are the base's."
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")]

@@ -114,6 +114,7 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
             r"\.(hada_w1_a|lokr_w1|lokr_w1_a|oft_blocks|lora_magnitude_vector)"
         ),
     ),
+    (OTHER, "an IP-Adapter, not a model of its own", _keys(r"^(ip_adapter|image_proj)\.")),
     (OTHER, "a textual-inversion embedding, not a model", _embedding),
     (
         OTHER,
@@ -129,7 +130,6 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
             r"^(control_model\.)?(zero_convs|input_hint_block)\.|^controlnet_(cond|down|mid)_|^control_model\."
         ),
     ),
-    (OTHER, "an IP-Adapter, not a model of its own", _keys(r"^(ip_adapter|image_proj)\.")),
     (OTHER, "a motion module (AnimateDiff)", _keys(r"\bmotion_modules\.")),
     (
         OTHER,
