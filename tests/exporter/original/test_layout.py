@@ -100,9 +100,10 @@ def normalised(config: Mapping[str, object]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", LAYOUTS)
 def test_blocks_are_read_off_the_keys(case: str) -> None:
     config = LAYOUTS[case]
-    channels = config["block_out_channels"]
-    found = {**layout(keys_of(config)), "block_out_channels": channels}
+    keys = keys_of(config)
+    found = {**layout(keys), "block_out_channels": config["block_out_channels"]}
     assert normalised(found) == normalised(config)
+    assert keys_of({**found, **normalised(found)}) == keys
 
 
 def test_a_mirrored_way_up_is_left_unsaid() -> None:
