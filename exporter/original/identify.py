@@ -169,6 +169,11 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
     ),
     (
         OTHER,
+        "a U-Net alone without its prefix; give the whole checkpoint",
+        _keys(r"^(input|output)_blocks\.\d+\."),
+    ),
+    (
+        OTHER,
         "an image upscaler (ESRGAN)",
         _keys(r"^(body\.\d+\.rdb1|conv_first|model\.1\.sub\.0)\."),
     ),

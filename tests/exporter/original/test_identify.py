@@ -60,6 +60,7 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
     "Playground 2.5": ({"edm_mean": (1, 4, 1, 1), LABELS: (1280, 2816)}, "another noise law"),
     "ESRGAN": ({"body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "an image upscaler"),
     "motion": ({"down_blocks.0.motion_modules.0.x.weight": (3, 3)}, "a motion module"),
+    "bare U-Net": ({"input_blocks.0.0.weight": (320, 4, 3, 3)}, "a U-Net alone without its prefix"),
     "U-Net alone": ({"down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)}, "a U-Net alone"),
     "T5": ({"encoder.block.0.layer.0.SelfAttention.q.weight": (8, 8)}, "a T5 text encoder"),
     "quantised": ({f"{UNET}out.2.weight.quant_map": (16,)}, "a quantised model"),
