@@ -69,7 +69,7 @@ def small_models() -> dict[str, Model]:
     """Name → model: the true-size rows with fewer and narrower blocks."""
     small = {
         "small-sd15": _shrunk(MODELS["sd15"], {}),
-        "small-ip2p": _shrunk(MODELS["ip2p"], {}),
+        "small-ip2p": _shrunk(MODELS["ip2p"], {}, pixels=512),
         "small-xl": _shrunk(MODELS["sdxl"], _XL_UNET),
         "small-xl-refiner": _shrunk(MODELS["sdxl-refiner"], _REFINER_UNET),
         "small-xl-ssd": _shrunk(MODELS["ssd-1b"], _SSD_UNET),
@@ -85,12 +85,14 @@ def small_models() -> dict[str, Model]:
     return small | {name: replace(small[name], scheduler=pndm) for name in other}
 
 
-def _shrunk(model: Model, unet: Mapping[str, object]) -> Model:
+def _shrunk(model: Model, unet: Mapping[str, object], pixels: int | None = None) -> Model:
+    """A row with smaller networks, and the VAE's own picture size where the family has another."""
+    size = {} if pixels is None else {"sample_size": pixels}
     changes = {
         "text_encoder": _TEXT,
         "text_encoder_2": _SECOND,
         "unet": {**({} if "text_encoder_2" in model.networks else _UNET), **unet},
-        "vae": {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1},
+        "vae": {"block_out_channels": (32, 32, 64, 64), "layers_per_block": 1, **size},
     }
     networks = {
         name: Network(network.library, network.class_name, {**network.config, **changes[name]})
