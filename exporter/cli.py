@@ -49,6 +49,14 @@ TextEncoder = Annotated[
     Path | None,
     typer.Option(help="Another text encoder than the source's: folder, file or Hub id."),
 ]
+TextEncoder2 = Annotated[
+    Path | None,
+    typer.Option("--text-encoder-2", help="Another second text encoder of SDXL, likewise."),
+]
+Tokenizer2 = Annotated[
+    Path | None,
+    typer.Option("--tokenizer-2", help="Folder of another tokenizer for SDXL's second encoder."),
+]
 PredictionType = Annotated[
     str | None,
     typer.Option(
@@ -58,8 +66,8 @@ PredictionType = Annotated[
 Refiner = Annotated[
     Path | None,
     typer.Option(
-        help="SDXL's refiner, into the same bundle as its base: folder or Hub id. Text encoder and "
-        "VAE are the base's."
+        help="SDXL's refiner, into the same bundle as its base: folder, .safetensors file or Hub "
+        "id. Text encoder and VAE are the base's."
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a model on the Hub.")]
@@ -89,6 +97,8 @@ def export(
     prediction_type: PredictionType = None,
     revision: Revision = None,
     refiner: Refiner = None,
+    text_encoder_2: TextEncoder2 = None,
+    tokenizer_2: Tokenizer2 = None,
     steps: Annotated[
         int | None,
         typer.Option(help="The bundle's default of sampler steps, in place of the model's own."),
@@ -114,7 +124,15 @@ def export(
         verify=verify,  # pyright: ignore[reportArgumentType]
         force=force,
         source_options=_source_options(
-            config, tokenizer, vae, text_encoder, prediction_type, revision, refiner
+            config,
+            tokenizer,
+            vae,
+            text_encoder,
+            prediction_type,
+            revision,
+            refiner,
+            text_encoder_2,
+            tokenizer_2,
         ),
         wanted=Wanted(steps, guidance_scale),
         progress=_tell,
@@ -187,6 +205,8 @@ def verify(
     prediction_type: PredictionType = None,
     revision: Revision = None,
     refiner: Refiner = None,
+    text_encoder_2: TextEncoder2 = None,
+    tokenizer_2: Tokenizer2 = None,
     as_json: Json = False,
 ) -> None:
     """Hash every file of a bundle and compare its components with torch.
@@ -207,7 +227,15 @@ def verify(
         bundle,
         against=against,
         source_options=_source_options(
-            config, tokenizer, vae, text_encoder, prediction_type, revision, refiner
+            config,
+            tokenizer,
+            vae,
+            text_encoder,
+            prediction_type,
+            revision,
+            refiner,
+            text_encoder_2,
+            tokenizer_2,
         ),
         locate=locate,
         image=image,
@@ -283,6 +311,8 @@ def _source_options(
     prediction_type: str | None,
     revision: str | None,
     refiner: Path | None,
+    text_encoder_2: Path | None,
+    tokenizer_2: Path | None,
 ) -> SourceOptions:
     from exporter.source import SourceOptions
 
@@ -294,6 +324,8 @@ def _source_options(
         prediction_type=prediction_type,  # pyright: ignore[reportArgumentType]
         revision=revision,
         refiner=refiner,
+        text_encoder_2=text_encoder_2,
+        tokenizer_2=tokenizer_2,
     )
 
 

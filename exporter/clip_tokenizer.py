@@ -1,7 +1,7 @@
 """CLIP's tokenizer as files, for checkpoints that come without one.
 
 Made from the merges that OpenAI published with CLIP, which ship with the project
-(`clip_vocabulary/`, MIT). All Stable Diffusion models of families 1 and 2 use them.
+(`clip_vocabulary/`, MIT). All Stable Diffusion models of families 1, 2 and XL use them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def clip_tokenizer(pad_token: str) -> dict[str, bytes]:
     """The files of CLIP's tokenizer of 49,408 tokens, as Hugging Face lays them out.
 
     Args:
-        pad_token: what fills a prompt up: "<|endoftext|>" in Stable Diffusion 1, "!" in 2.
+        pad_token: what fills a prompt up: "<|endoftext|>" in Stable Diffusion 1 and XL's first
+            encoder, "!" in 2 and XL's second.
 
     Returns:
         File name → content.

@@ -127,11 +127,10 @@ def _inspect_checkpoint(path: Path) -> SourceInspection:
     inferred = opened.beside
     assert isinstance(inferred, Inferred)
     prediction = inferred.prediction
-    projection = "a matrix" if opened.family.name == "sd2" else "a convolution"
     return _inspected(
         opened,
         title=f"a checkpoint of {opened.family.unsaid.title}",
-        reason=f"{identity.reason} is there; attention's proj_in is {projection}",
+        reason=f"{identity.reason} is there; {opened.found.reason}",
         prediction=(
             (prediction.type, prediction.known_from)
             if prediction

@@ -87,7 +87,7 @@ def _check_encoders(source: Source, recognised: Recognised) -> None:
     encoders = tuple(family.tokenizers)
     missing = [name for name in encoders if name not in configs]
     if missing:
-        if len(encoders) > 1:
+        if "text_encoder_2" in encoders:  # whose width the U-Net's config leaves open
             raise _lacks_encoder(source, recognised, missing)
         return
     widths = [configs[name].get("hidden_size") for name in encoders]
@@ -103,7 +103,9 @@ def _check_encoders(source: Source, recognised: Recognised) -> None:
 
 def _lacks_encoder(source: Source, recognised: Recognised, missing: list[str]) -> SourceError:
     family = recognised.family
-    if takes_second_alone(source):
+    if source.origin.kind == "checkpoint":
+        return source.lacks(missing[0])
+    if source.has("text_encoder_2") and takes_second_alone(source):
         return SourceError(
             f"{source.location}: model_index.json says {source.pipeline_class}, and the U-Net is "
             "that of a refiner: it takes the states of text_encoder_2 alone. Give the base, or "
@@ -150,7 +152,7 @@ def _check_tokens(source: Source, folder: str, name: str, config: Config) -> int
             raise SourceError(
                 f"{source.location}: the {name} has {field} {config[field]}, and its tokenizer "
                 f"gives {gives}; they belong to different models. Give the right one with "
-                "--tokenizer."
+                f"--{folder.replace('_', '-')}."
             )
     return last
 

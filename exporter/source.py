@@ -116,10 +116,12 @@ class SourceOptions:
         config: Diffusers folder with the configs, scheduler and tokenizer of a checkpoint.
         tokenizer: folder with another tokenizer.
         vae: folder or file of another VAE.
-        text_encoder: folder or file of another text encoder.
+        text_encoder: folder or file of another text encoder, SDXL's first.
         prediction_type: what a checkpoint's U-Net predicts.
         revision: branch, tag or commit of a model on the Hub.
         refiner: the refiner that goes into the same bundle as a base of SDXL.
+        text_encoder_2: folder or file of another second text encoder of SDXL.
+        tokenizer_2: folder with another tokenizer for it.
     """
 
     config: Path | None = None
@@ -129,6 +131,8 @@ class SourceOptions:
     prediction_type: PredictionType | None = None
     revision: str | None = None
     refiner: Path | None = None
+    text_encoder_2: Path | None = None
+    tokenizer_2: Path | None = None
 
     def given(self) -> dict[str, str]:
         """The options that were given, and of a path its last part: the rest is the machine's."""

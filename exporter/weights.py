@@ -51,12 +51,14 @@ class Tensor:
         dtype: safetensors dtype, such as "F16".
         shape: its sizes.
         offset: absolute position of its first byte in the file.
+        transposed: whether the file holds the transpose of this matrix.
     """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
     offset: int
+    transposed: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -65,10 +67,18 @@ class Tensor:
 
     def read(self) -> Array:
         """The values; bfloat16 comes widened to float32, every other dtype as it is."""
+        return decode(self.raw(), self.dtype).reshape(self.shape)
+
+    def raw(self) -> bytes:
+        """The little-endian bytes, row by row."""
         with self.file.open("rb") as file:
             file.seek(self.offset)
-            raw = file.read(self.size_bytes)
-        return decode(raw, self.dtype).reshape(self.shape)
+            stored = file.read(self.size_bytes)
+        if not self.transposed:
+            return stored
+        # As whole numbers: NumPy has no bfloat16.
+        items = np.frombuffer(stored, dtype=f"<u{ITEM_BYTES[self.dtype]}")
+        return items.reshape(self.shape[::-1]).T.tobytes()
 
 
 @dataclass(frozen=True)
@@ -305,6 +315,9 @@ def _chunks(planned: Planned) -> Iterable[bytes | memoryview]:
     source = planned.source
     if planned.dtype != source.dtype:
         yield cast_to(source.read(), planned.dtype).tobytes()
+        return
+    if source.transposed:
+        yield source.raw()
         return
     with source.file.open("rb") as file:
         file.seek(source.offset)

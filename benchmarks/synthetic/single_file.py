@@ -1,4 +1,4 @@
-"""Writes a Diffusers folder of Stable Diffusion 1 or 2 as one file in the original naming.
+"""Writes a Diffusers folder of Stable Diffusion 1, 2 or XL as one file in the original naming.
 
 The way back of what the exporter does, and written apart from it: here the numbers of blocks come
 from the configs, there from the keys.
@@ -21,7 +21,7 @@ from exporter.staging import check_room
 from exporter.weights import Tensor, read_header, write_safetensors
 from runtimes.errors import UsageError
 
-NETWORKS = ("text_encoder", "unet", "vae")
+NETWORKS = ("text_encoder", "text_encoder_2", "unet", "vae")
 
 _CHUNK_BYTES = 2**22
 
@@ -34,7 +34,12 @@ _UNET_WORDS = (
     (r"^mid_block\.resnets\.0\.", "middle_block.0."),
     (r"^mid_block\.attentions\.0\.", "middle_block.1."),
     (r"^mid_block\.resnets\.1\.", "middle_block.2."),
+    (r"^add_embedding\.linear_1\.", "label_emb.0.0."),
+    (r"^add_embedding\.linear_2\.", "label_emb.0.2."),
 )
+_ORIGINAL = re.compile(r"(time_embed|label_emb|(in|out)put_blocks|middle_block|out)\.")
+"""How the original's own names begin: Diffusers networks have modules that it has none for."""
+
 _UNET_RESNET = (
     (r"\.norm1\.(\w+)$", r".in_layers.0.\1"),
     (r"\.conv1\.(\w+)$", r".in_layers.2.\1"),
@@ -125,24 +130,27 @@ def write_single_file(
     """Writes a Diffusers folder as one checkpoint, tensor by tensor.
 
     Args:
-        folder: a Diffusers folder of Stable Diffusion 1 or 2.
+        folder: a Diffusers folder of Stable Diffusion 1, 2 or XL.
         output: the new .safetensors file, which appears whole or not at all.
-        networks: those that the file shall hold.
+        networks: those that the file shall hold, of those that there are.
         leftovers: also what public checkpoints hold beside the weights: tables of the noise
-            schedule, counters of averaging, position ids, OpenCLIP's last layer and its heads.
+            schedule, counters of averaging, position ids, the last layer of SD 2's OpenCLIP, and
+            heads.
         force: replace an existing file.
 
     Returns:
         `output`.
 
     Raises:
-        UsageError: the output exists, or doesn't end in .safetensors.
+        UsageError: the output exists, or doesn't end in .safetensors, or the original has no name
+            for a weight.
         LatedgeError: the disk is too small.
     """
     check_file(output, force=force)
     entries = {
         prefix_and_name: entry
         for network in networks
+        if (folder / network).is_dir()
         for prefix_and_name, entry in _network(folder, network, leftovers).items()
     }
     if leftovers:
@@ -173,7 +181,7 @@ def check_file(output: Path, *, force: bool) -> None:
 def _network(folder: Path, network: str, leftovers: bool) -> dict[str, _Entry]:
     """The entries of a network, with the original's prefix."""
     config = json.loads((folder / network / "config.json").read_text(encoding="utf-8"))
-    stem = "model" if network == "text_encoder" else "diffusion_pytorch_model"
+    stem = "model" if network.startswith("text_encoder") else "diffusion_pytorch_model"
     tensors = read_header(folder / network / f"{stem}.safetensors")
     plain = {key: _Entry(t.dtype, t.shape, (t,)) for key, t in tensors.items()}
     if network == "unet":
@@ -185,15 +193,24 @@ def _network(folder: Path, network: str, leftovers: bool) -> dict[str, _Entry]:
             f"first_stage_model.{_vae(key, last)}": _pointwise(key, entry)
             for key, entry in plain.items()
         }
+    prefix = _text_prefix(folder, network)
     if config["hidden_act"] == "gelu":
         bare = {key.removeprefix("text_model."): tensor for key, tensor in tensors.items()}
         entries = _open_clip(bare, int(config["num_hidden_layers"]), leftovers)
-        return {f"cond_stage_model.model.{key}": entry for key, entry in entries.items()}
+        return {f"{prefix}model.{key}": entry for key, entry in entries.items()}
     if leftovers:
         ids = np.arange(int(config["max_position_embeddings"]), dtype="<i8")
         positions = _Entry("I64", (1, len(ids)), values=ids.tobytes())
         plain["text_model.embeddings.position_ids"] = positions
-    return {f"cond_stage_model.transformer.{key}": entry for key, entry in plain.items()}
+    return {f"{prefix}transformer.{key}": entry for key, entry in plain.items()}
+
+
+def _text_prefix(folder: Path, network: str) -> str:
+    """SDXL numbers its text encoders; a refiner has the second alone."""
+    if not (folder / "text_encoder_2").is_dir():
+        return "cond_stage_model."
+    second = network == "text_encoder_2" and (folder / "text_encoder").is_dir()
+    return f"conditioner.embedders.{int(second)}."
 
 
 def _replaced(key: str, words: Sequence[tuple[str, str]]) -> str:
@@ -220,6 +237,8 @@ def _unet(key: str, config: Mapping[str, object]) -> str:
         place = 0 if kind == "resnets" else 1
         key = f"{side}_blocks.{start + int(found[4])}.{place}.{found[5]}"
     key = _replaced(key, _UNET_WORDS)
+    if _ORIGINAL.match(key) is None:
+        raise UsageError(f"the original naming has no name for the U-Net's {key}.")
     is_resnet = re.match(r"((in|out)put_blocks\.\d+\.0|middle_block\.[02])\.", key)
     return _replaced(key, _UNET_RESNET) if is_resnet else key
 
@@ -239,7 +258,9 @@ def _pointwise(key: str, entry: _Entry) -> _Entry:
 def _open_clip(tensors: Mapping[str, Tensor], layers: int, leftovers: bool) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     for key, tensor in tensors.items():
-        if re.search(r"\.self_attn\.[qkv]_proj\.", key) is None:
+        if key == "text_projection.weight":
+            entries["text_projection"] = _transposed(tensor)
+        elif re.search(r"\.self_attn\.[qkv]_proj\.", key) is None:
             name = _replaced(key, _OPEN_CLIP_WORDS)
             entries[name] = _Entry(tensor.dtype, tensor.shape, (tensor,))
     for layer in range(layers):
@@ -251,12 +272,22 @@ def _open_clip(tensors: Mapping[str, Tensor], layers: int, leftovers: bool) -> d
             name = f"transformer.resblocks.{layer}.attn.in_proj_{leaf}"
             entries[name] = _Entry(parts[0].dtype, shape, parts)
     if leftovers:
-        entries |= _beyond(entries, layers)
+        entries["logit_scale"] = _values(np.array(4.6, "<f4"))
+        if "text_projection" not in entries:
+            entries |= _beyond(entries, layers)
     return entries
 
 
+def _transposed(tensor: Tensor) -> _Entry:
+    """OpenCLIP multiplies by its projection from the other side."""
+    rows, columns = tensor.shape
+    stored = np.frombuffer(b"".join(_chunks(_Entry(tensor.dtype, tensor.shape, (tensor,)))), "u1")
+    items = stored.reshape(rows, columns, -1).transpose(1, 0, 2)
+    return _Entry(tensor.dtype, (columns, rows), values=items.tobytes())
+
+
 def _beyond(entries: Mapping[str, _Entry], layers: int) -> dict[str, _Entry]:
-    """A last layer, which Stable Diffusion doesn't use (here the first once more), and heads."""
+    """A last layer, which SD 2 doesn't use (here the first once more), and its projection."""
     first = "transformer.resblocks.0."
     found = {
         f"transformer.resblocks.{layers}.{key.removeprefix(first)}": entry
@@ -265,7 +296,6 @@ def _beyond(entries: Mapping[str, _Entry], layers: int) -> dict[str, _Entry]:
     }
     width = entries["ln_final.bias"].shape[0]
     found["text_projection"] = _values(np.eye(width, dtype="<f4"))
-    found["logit_scale"] = _values(np.array(4.6, "<f4"))
     return found
 
 

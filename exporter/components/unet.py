@@ -85,6 +85,7 @@ class UNet(Component):
     def normalise(self, config: Config) -> dict[str, Any]:
         """The fields of `UNet2DConditionModel`; per-level lists of one value as that value."""
         found = fields(parameters_of(UNet2DConditionModel), config)
+        found |= transformer_layers(found)
         found |= {name: uniform(found[name]) for name in _PER_LEVEL}
         completed = {name: config[name] for name in (TEXT_WIDTH,) if name in config}
         return {"_class_name": self.classes[0], **found, **completed}
@@ -160,6 +161,25 @@ class UNet(Component):
         if not has_k_blocks(config):
             return {}
         return dict.fromkeys(("height", "width"), 2 ** (len(config["block_out_channels"]) - 1))
+
+
+def transformer_layers(config: Config) -> dict[str, Any]:
+    """A config's fields on the layers of transformers in one form.
+
+    A level whose attentions have all the same has one number, and a way up that mirrors the way
+    down is left unsaid.
+    """
+    there, back = (
+        [uniform(level) for level in found] if isinstance(found := config[name], list) else found
+        for name in ("transformer_layers_per_block", "reverse_transformer_layers_per_block")
+    )
+    levels = there if isinstance(there, list) else [there] * len(config["block_out_channels"])
+    if back == levels[::-1] and not any(isinstance(level, list) for level in levels):
+        back = None
+    return {
+        "transformer_layers_per_block": there,
+        "reverse_transformer_layers_per_block": back,
+    }
 
 
 def _added_inputs(config: Config) -> tuple[Port, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.components.base import Config
-from exporter.families.table import Family, Unsaid
+from exporter.families.table import Family, Unsaid, UnsaidText
 
 
 def _matches(unet: Config) -> bool:
@@ -23,12 +23,22 @@ BETAS: Config = {
 # The first two ids are leftovers that public configs carry; the tokenizer gives the end's.
 CLIP_IDS: Config = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 
+CLIP_VIT_L = UnsaidText(
+    config={**CLIP_IDS, "hidden_act": "quick_gelu", "projection_dim": 768},
+    pad_token="<|endoftext|>",
+)
+
 _UNSAID = Unsaid(
     title="Stable Diffusion 1.x",
+    pipelines={
+        4: "StableDiffusionPipeline",
+        8: "StableDiffusionInstructPix2PixPipeline",
+        9: "StableDiffusionInpaintPipeline",
+    },
     attention_head_dim=lambda _channels: 8,  # diffusers' name for the number of heads
     unet={},
-    text_encoder={**CLIP_IDS, "hidden_act": "quick_gelu", "projection_dim": 768},
-    pad_token="<|endoftext|>",
+    vae={"scaling_factor": 0.18215},
+    text_encoders={"text_encoder": CLIP_VIT_L},
     # clip_sample and skip_prk_steps as public models have them, whichever class reads the file.
     scheduler={
         "_class_name": "PNDMScheduler",

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from exporter.components.base import Config
 from exporter.families.sd1 import BETAS, CLIP_IDS, SD1
-from exporter.families.table import Unsaid
+from exporter.families.table import Unsaid, UnsaidText
 
 _HEAD_WIDTH = 64
 
@@ -15,12 +15,22 @@ def _matches(unet: Config) -> bool:
     return bool(unet.get("use_linear_projection", False))
 
 
+def heads_of_64(channels: list[int]) -> list[int]:
+    """How many heads each level has; diffusers' `attention_head_dim` is their number."""
+    return [max(1, width // _HEAD_WIDTH) for width in channels]
+
+
 _UNSAID = Unsaid(
     title="Stable Diffusion 2.x",
-    attention_head_dim=lambda channels: [max(1, width // _HEAD_WIDTH) for width in channels],
+    pipelines={**SD1.unsaid.pipelines, 5: "StableDiffusionDepth2ImgPipeline"},
+    attention_head_dim=heads_of_64,
     unet={"upcast_attention": True},
-    text_encoder={**CLIP_IDS, "hidden_act": "gelu", "projection_dim": 512},
-    pad_token="!",
+    vae=SD1.unsaid.vae,
+    text_encoders={
+        "text_encoder": UnsaidText(
+            config={**CLIP_IDS, "hidden_act": "gelu", "projection_dim": 512}, pad_token="!"
+        )
+    },
     scheduler={
         "_class_name": "DDIMScheduler",
         **BETAS,

@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from exporter.components.base import Config
-from exporter.families.sd1 import BETAS, SD1
-from exporter.families.table import Family
+from exporter.families.sd1 import BETAS, CLIP_IDS, CLIP_VIT_L, SD1
+from exporter.families.sd2 import heads_of_64
+from exporter.families.table import Family, UnsaidText
 from exporter.source import Source
+
+SECOND_WIDTH = 1280
+"""Of the states of OpenCLIP ViT-bigG/14."""
+
+_SECOND = UnsaidText(config={**CLIP_IDS, "hidden_act": "gelu"}, pad_token="!", projected=True)
 
 
 def _matches(unet: Config) -> bool:
@@ -20,10 +26,15 @@ def _matches(unet: Config) -> bool:
 
 
 def takes_second_alone(source: Source) -> bool:
-    """Whether a U-Net takes the second text encoder's states alone, as a refiner's does."""
-    if not source.has("text_encoder_2"):
+    """Whether a U-Net takes the second text encoder's states alone, as a refiner's does.
+
+    Where no text encoder is there, that of the public models counts.
+    """
+    width: object = SECOND_WIDTH
+    if source.has("text_encoder_2"):
+        width = source.config("text_encoder_2").get("hidden_size")
+    elif source.has("text_encoder"):
         return False
-    width = source.config("text_encoder_2").get("hidden_size")
     return source.config("unet").get("cross_attention_dim") == width
 
 
@@ -48,6 +59,15 @@ SDXL = Family(
     unsaid=replace(
         SD1.unsaid,
         title="Stable Diffusion XL",
+        pipelines={
+            4: "StableDiffusionXLPipeline",
+            8: "StableDiffusionXLInstructPix2PixPipeline",
+            9: "StableDiffusionXLInpaintPipeline",
+        },
+        attention_head_dim=heads_of_64,
+        unet={"addition_embed_type": "text_time", "addition_time_embed_dim": 256},
+        vae={"scaling_factor": 0.13025, "force_upcast": True},
+        text_encoders={"text_encoder": CLIP_VIT_L, "text_encoder_2": _SECOND},
         scheduler={
             "_class_name": "EulerDiscreteScheduler",
             **BETAS,
@@ -68,6 +88,12 @@ SDXL_REFINER = replace(
     tokenizers={"text_encoder_2": "tokenizer_2"},
     tasks={4: ("image-to-image",)},
     fits=takes_second_alone,
-    unsaid=replace(SDXL.unsaid, title="Stable Diffusion XL's refiner"),
+    unsaid=replace(
+        SDXL.unsaid,
+        title="Stable Diffusion XL's refiner",
+        pipelines={4: "StableDiffusionXLImg2ImgPipeline"},
+        text_encoders={"text_encoder_2": _SECOND},
+        settings={"force_zeros_for_empty_prompt": False, "requires_aesthetics_score": True},
+    ),
     index={**SDXL.index, "text_encoder": (None, None), "tokenizer": (None, None)},
 )

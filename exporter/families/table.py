@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from exporter.components.base import Config
 from exporter.source import Source
@@ -16,28 +17,47 @@ _CHECKED: Config = {
 
 
 @dataclass(frozen=True)
+class UnsaidText:
+    """What the weights of a text encoder leave open.
+
+    Attributes:
+        config: fields of its config.
+        pad_token: what fills a prompt up.
+        projected: whether the model takes the pooled state behind the encoder's projection.
+    """
+
+    config: Config
+    pad_token: str
+    projected: bool = False
+
+
+@dataclass(frozen=True)
 class Unsaid:
     """What neither the keys nor the shapes of a single-file checkpoint say.
 
     Attributes:
         title: the family's name for people.
+        pipelines: diffusers pipeline class by the U-Net's input channels; that of 4 for others.
         attention_head_dim: the U-Net config's field, by its channels per level.
         unet: further fields of the U-Net's config.
-        text_encoder: fields of the text encoder's config.
-        pad_token: what fills a prompt up.
+        vae: further fields of the VAE's config.
+        text_encoders: by folder, what is open of each text encoder.
         scheduler: the scheduler's config, without the prediction type.
         prediction_type: what the U-Net predicts where nothing says; None: it must be said.
         sample_sizes: the U-Net's own latent size by prediction type.
+        settings: of the pipeline, as model_index.json has them.
     """
 
     title: str
+    pipelines: Mapping[int, str]
     attention_head_dim: Callable[[list[int]], int | list[int]]
     unet: Config
-    text_encoder: Config
-    pad_token: str
+    vae: Config
+    text_encoders: Mapping[str, UnsaidText]
     scheduler: Config
     prediction_type: str | None
     sample_sizes: Mapping[str, int]
+    settings: Config = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

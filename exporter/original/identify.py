@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from exporter.original.parts import CLIP, OPEN_CLIP, UNET, VAE
+from exporter.original.parts import LABELS, TEXT_PREFIXES, UNET, VAE
 from exporter.weights import Tensor
 
 Tensors = Mapping[str, Tensor]
@@ -22,7 +22,7 @@ class Identity:
     """What a file seems to be.
 
     Attributes:
-        kind: `CHECKPOINT` (of Stable Diffusion 1 or 2), `VAE_ALONE`, `TEXT_ALONE` or `OTHER`.
+        kind: `CHECKPOINT` (of Stable Diffusion 1, 2 or XL), `VAE_ALONE`, `TEXT_ALONE` or `OTHER`.
         title: in words, such as "a LoRA".
         reason: the key or shape that decided.
     """
@@ -77,6 +77,13 @@ def _both(first: Rule, second: Rule) -> Rule:
     return rule
 
 
+def _either(first: Rule, second: Rule) -> Rule:
+    def rule(tensors: Tensors) -> str | None:
+        return first(tensors) or second(tensors)
+
+    return rule
+
+
 def _embedding(tensors: Tensors) -> str | None:
     """A few vectors as wide as a text encoder, and nothing else."""
     named = {"emb_params", "string_to_param.*", "clip_l", "clip_g"} & tensors.keys()
@@ -92,6 +99,10 @@ def _embedding(tensors: Tensors) -> str | None:
 _IN = re.escape(UNET)
 _CONV_IN = rf"^{_IN}input_blocks\.0\.0\.weight$"
 _TEXT_KEYS = rf"^{_IN}.*attn2\.to_k\.weight$"
+_XL_WIDTHS = (1280, 2048)
+"""Of the text that the U-Nets of SDXL's refiner and base take."""
+
+_TEXT_ANYWHERE = "|".join(map(re.escape, TEXT_PREFIXES))
 
 _RULES: tuple[tuple[str, str, Rule], ...] = (
     (
@@ -103,6 +114,7 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
             r"\.(hada_w1_a|lokr_w1|lokr_w1_a|oft_blocks|lora_magnitude_vector)"
         ),
     ),
+    (OTHER, "an IP-Adapter, not a model of its own", _keys(r"^(ip_adapter|image_proj)\.")),
     (OTHER, "a textual-inversion embedding, not a model", _embedding),
     (
         OTHER,
@@ -127,13 +139,16 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
     (OTHER, "Flux", _keys(r"(^|\.)(double_blocks|single_transformer_blocks)\.\d")),
     (
         OTHER,
-        "Stable Diffusion XL refiner",
-        _both(_keys(rf"^conditioner\.|^{_IN}label_emb\."), _shape(_TEXT_KEYS, 1, (1280,))),
+        "a model of another noise law (EDM), such as CosXL or Playground 2.5",
+        _keys(r"^edm_(mean|std)$|^edm_vpred\."),
     ),
     (
-        OTHER,
-        "Stable Diffusion XL base",
-        _both(_keys(rf"^conditioner\.|^{_IN}label_emb\."), _shape(_TEXT_KEYS, 1, (2048,))),
+        CHECKPOINT,
+        "a checkpoint of Stable Diffusion XL",
+        _both(
+            _keys(rf"^{re.escape(LABELS)}$"),
+            _either(_keys(r"^conditioner\."), _shape(_TEXT_KEYS, 1, _XL_WIDTHS)),
+        ),
     ),
     (
         OTHER,
@@ -141,7 +156,6 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         _both(_keys(rf"^{_IN}label_emb\."), _shape(_CONV_IN, 1, (7,))),
     ),
     (OTHER, "Stable unCLIP, or another model with class embeddings", _keys(rf"^{_IN}label_emb\.")),
-    (OTHER, "InstructPix2Pix (edits pictures)", _shape(_CONV_IN, 1, (8,))),
     (CHECKPOINT, "a checkpoint of Stable Diffusion 1 or 2", _keys(_CONV_IN)),
     (
         CHECKPOINT,
@@ -152,6 +166,11 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         OTHER,
         "a U-Net alone in Diffusers naming; give the Diffusers folder around it",
         _keys(r"^(unet\.)?(down_blocks|mid_block)\."),
+    ),
+    (
+        OTHER,
+        "a U-Net alone without its prefix; give the whole checkpoint",
+        _keys(r"^(input|output)_blocks\.\d+\."),
     ),
     (
         OTHER,
@@ -168,7 +187,7 @@ _RULES: tuple[tuple[str, str, Rule], ...] = (
         TEXT_ALONE,
         "a CLIP text encoder alone",
         _keys(
-            rf"^({re.escape(CLIP)}|{re.escape(OPEN_CLIP)})?"
+            rf"^({_TEXT_ANYWHERE})?"
             r"((text_model\.)?embeddings\.token_embedding|token_embedding|transformer\.resblocks)\."
         ),
     ),

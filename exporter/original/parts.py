@@ -8,15 +8,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from exporter.errors import WeightError
-from exporter.original.text_encoder import HEADS, rename_text
+from exporter.original.text_encoder import (
+    Rename,
+    rename_clip,
+    rename_open_clip,
+    rename_projected_clip,
+    rename_projected_open_clip,
+)
 from exporter.original.unet import rename_unet
 from exporter.original.vae import POINTWISE, rename_vae
 from exporter.weights import Tensor
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
-CLIP = "cond_stage_model.transformer."
-OPEN_CLIP = "cond_stage_model.model."
+LABELS = f"{UNET}label_emb.0.0.weight"
+"""The first layer of what tells SDXL's U-Net of text and picture."""
+
+_FIRST, _SECOND = "text_encoder", "text_encoder_2"
+_CLIP, _OPEN_CLIP = "cond_stage_model.transformer.", "cond_stage_model.model."
+# In the naming of Stability AI's later code, which SDXL is in, and some of SD 1 and 2.
+_EMBEDDERS = ("conditioner.embedders.0.", "conditioner.embedders.1.")
 
 _LEFTOVERS = re.compile(
     # averaged copies, and networks of the training alone
@@ -29,8 +40,48 @@ _LEFTOVERS = re.compile(
     r"|(v_pred|ztsnr)$"
     r"|cond_stage_model\.(logit_scale|text_projection)$"
 )
-_CLIP_HEADS = re.compile(r"(text_model\.)?(text_projection\.weight|logit_scale)$")
 _SHOWN = 5
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A text encoder's place in a checkpoint, and what its keys become."""
+
+    prefix: str
+    folder: str
+    naming: str
+    rename: Rename
+
+
+def _encoders(*, second: bool) -> tuple[_Encoder, ...]:
+    """Where text encoders may be.
+
+    Args:
+        second: whether an OpenCLIP that comes alone is SDXL's second encoder, as in its refiner;
+            otherwise it is that of SD 2.x.
+    """
+    first = (
+        _Encoder(_CLIP, _FIRST, "transformers", rename_clip),
+        _Encoder(_OPEN_CLIP, _FIRST, "OpenCLIP", rename_open_clip),
+        _Encoder(f"{_EMBEDDERS[0]}transformer.", _FIRST, "transformers", rename_clip),
+    )
+    alone = f"{_EMBEDDERS[0]}model."
+    return (
+        *first,
+        _Encoder(alone, _SECOND, "OpenCLIP", rename_projected_open_clip)
+        if second
+        else _Encoder(alone, _FIRST, "OpenCLIP", rename_open_clip),
+        _Encoder(f"{_EMBEDDERS[1]}model.", _SECOND, "OpenCLIP", rename_projected_open_clip),
+        _Encoder(f"{_EMBEDDERS[1]}transformer.", _SECOND, "transformers", rename_projected_clip),
+    )
+
+
+TEXT_PREFIXES = tuple(encoder.prefix for encoder in _encoders(second=True))
+_ALONE = {
+    # folder → the prefixes that bare keys get: transformers', OpenCLIP's
+    _FIRST: (_CLIP, _OPEN_CLIP),
+    _SECOND: (f"{_EMBEDDERS[1]}transformer.", f"{_EMBEDDERS[1]}model."),
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +107,14 @@ class _Sorting:
     unknown: list[str] = field(default_factory=list[str])
 
 
-def take_apart(path: Path, tensors: Mapping[str, Tensor]) -> Parts:
+def take_apart(path: Path, tensors: Mapping[str, Tensor], wanted: str | None = None) -> Parts:
     """Sorts a checkpoint's tensors by network and renames them.
+
+    Args:
+        path: the file.
+        tensors: of the file.
+        wanted: the network that is looked for, where it is one alone: a file without a U-Net
+            doesn't say whose text encoder it holds.
 
     Raises:
         WeightError: a key is neither a network's nor a known leftover of training; names it.
@@ -69,12 +126,14 @@ def take_apart(path: Path, tensors: Mapping[str, Tensor]) -> Parts:
         del rest[key]
     _sort_convolutional(sorting, "unet", UNET, _take(rest, UNET), rename_unet)
     _sort_convolutional(sorting, "vae", VAE, _take(rest, VAE), rename_vae)
-    _sort_text(sorting, _take(rest, CLIP), _take(rest, OPEN_CLIP))
+    second = LABELS in tensors or any(key.startswith(_EMBEDDERS[1]) for key in tensors)
+    for encoder in _encoders(second=second or wanted == _SECOND):
+        _sort_text(sorting, encoder, _take(rest, encoder.prefix))
     sorting.unknown += rest
     if sorting.unknown:
         raise WeightError(
             f"{path}: {count('unknown weight', sorting.unknown)}. They belong to none of U-Net, "
-            "VAE and text encoder of Stable Diffusion 1 or 2."
+            "VAE and text encoders of Stable Diffusion 1, 2 or XL."
         )
     return Parts(sorting.networks, sorting.naming, tuple(sorting.unused))
 
@@ -84,17 +143,21 @@ def network_alone(path: Path, folder: str, tensors: Mapping[str, Tensor]) -> Map
 
     Args:
         path: the file.
-        folder: "vae" or "text_encoder".
+        folder: "vae", "text_encoder" or "text_encoder_2".
         tensors: of the file, in original naming or transformers' own.
 
     Raises:
-        WeightError: a key is unknown; names it.
+        WeightError: a key is unknown, or the file holds others alone; names it.
     """
-    if any(key.startswith((UNET, VAE, CLIP, OPEN_CLIP)) for key in tensors):
-        return take_apart(path, tensors).networks[folder]
-    prefix = VAE if folder == "vae" else OPEN_CLIP if "positional_embedding" in tensors else CLIP
-    parts = take_apart(path, {prefix + key: tensor for key, tensor in tensors.items()})
-    return parts.networks[folder]
+    if not any(key.startswith((UNET, VAE, *TEXT_PREFIXES)) for key in tensors):
+        prefix = VAE
+        if folder != "vae":
+            prefix = _ALONE[folder]["positional_embedding" in tensors]
+        tensors = {prefix + key: tensor for key, tensor in tensors.items()}
+    networks = take_apart(path, tensors, folder).networks
+    if folder not in networks:
+        raise WeightError(f"{path} holds {' and '.join(networks)}, and no {folder}.")
+    return networks[folder]
 
 
 def count(kind: str, names: Iterable[str]) -> str:
@@ -132,19 +195,14 @@ def _as_matrix(key: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _sort_text(
-    sorting: _Sorting, clip: Mapping[str, Tensor], open_clip: Mapping[str, Tensor]
-) -> None:
-    heads = [key for key in clip if _CLIP_HEADS.match(key)]
-    sorting.unused += [CLIP + key for key in heads]
-    own = {key: tensor for key, tensor in clip.items() if key not in heads}
-    if own:
-        sorting.naming["text_encoder"] = f"transformers, {CLIP}*"
-    if open_clip.keys() - set(HEADS):
-        found, unused, unknown = rename_text(open_clip)
-        own |= found
-        sorting.unused += [OPEN_CLIP + key for key in unused]
-        sorting.unknown += [OPEN_CLIP + key for key in unknown]
-        sorting.naming["text_encoder"] = f"OpenCLIP, {OPEN_CLIP}*"
-    if own:
-        sorting.networks["text_encoder"] = own
+def _sort_text(sorting: _Sorting, encoder: _Encoder, tensors: Mapping[str, Tensor]) -> None:
+    renamed = encoder.rename(tensors)
+    sorting.unused += [encoder.prefix + key for key in renamed.unused]
+    sorting.unknown += [encoder.prefix + key for key in renamed.unknown]
+    if not renamed.found:
+        return
+    if encoder.folder in sorting.networks:  # a second one in the same place
+        sorting.unknown += [encoder.prefix + key for key in tensors]
+        return
+    sorting.networks[encoder.folder] = renamed.found
+    sorting.naming[encoder.folder] = f"{encoder.naming}, {encoder.prefix}*"

@@ -16,6 +16,8 @@ _PLAIN = {
     "input_blocks.0.0": "conv_in",
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
     "middle_block.0": "mid_block.resnets.0",
     "middle_block.1": "mid_block.attentions.0",
     "middle_block.2": "mid_block.resnets.1",

@@ -11,9 +11,9 @@ from typing import Protocol
 from exporter.clip_tokenizer import clip_tokenizer
 from exporter.components.base import Config
 from exporter.errors import SourceError
-from exporter.families import FAMILIES
 from exporter.families.table import Family
-from exporter.original.configs import is_linear, text_config, unet_config, vae_config
+from exporter.original.configs import text_config, unet_config, vae_config
+from exporter.original.family import Found, family_of_configs, find_family
 from exporter.original.identify import CHECKPOINT, identify
 from exporter.original.parts import Parts, take_apart
 from exporter.original.prediction import Prediction, find_prediction, resolution
@@ -23,10 +23,11 @@ from exporter.weights import Tensor, read_header, read_metadata
 from runtimes.errors import UsageError
 
 _FACTOR = 8
-_PIPELINES = {5: "StableDiffusionDepth2ImgPipeline", 9: "StableDiffusionInpaintPipeline"}
-"""By the U-Net's input channels; `StableDiffusionPipeline` for others."""
-
-_TITLES = {"vae": "VAE", "text_encoder": "text encoder"}
+_TITLES = {
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "second text encoder (OpenCLIP's ViT-bigG)",
+}
 
 
 class _Conditions(Protocol):
@@ -48,13 +49,13 @@ class Checkpoint:
     Attributes:
         path: the file.
         parts: its tensors by network.
-        family: Stable Diffusion 1 or 2.
+        found: its family, and what told it.
         beside: gives configs, scheduler and tokenizer.
     """
 
     path: Path
     parts: Parts
-    family: Family
+    found: Found
     beside: _Conditions
     origin: Origin = field(default=Origin("checkpoint"))
 
@@ -64,10 +65,15 @@ class Checkpoint:
         return str(self.path)
 
     @property
+    def family(self) -> Family:
+        """The family that its keys and shapes tell."""
+        return self.found.family
+
+    @property
     def pipeline_class(self) -> str:
-        """By the U-Net's input channels."""
-        channels = int(self.config("unet")["in_channels"])
-        return _PIPELINES.get(channels, "StableDiffusionPipeline")
+        """The family's, by the U-Net's input channels."""
+        known = self.family.unsaid.pipelines
+        return known.get(int(self.config("unet")["in_channels"]), known[4])
 
     def has(self, folder: str) -> bool:
         """Whether the file holds the network's weights."""
@@ -75,14 +81,17 @@ class Checkpoint:
 
     def lacks(self, folder: str) -> SourceError:
         """Says what to give."""
-        title = _TITLES.get(folder, folder)
+        title, held = _TITLES.get(folder, folder), ", ".join(self.parts.networks)
+        # SDXL's U-Net can't be described without its text encoders.
+        bound = folder != "vae" and "text_encoder_2" in self.family.tokenizers
+        choose = "" if bound else ", or choose components with --component"
         return SourceError(
-            f"{self.path} holds no {title}: give one with --{folder.replace('_', '-')} PATH, or "
-            f"choose components with --component (it holds: {', '.join(self.parts.networks)})."
+            f"{self.path} holds no {title}: give one with --{folder.replace('_', '-')} PATH"
+            f"{choose} (it holds: {held})."
         )
 
     def setting(self, name: str) -> object:
-        """What the folder given with --config says; a file by itself has no such settings."""
+        """The family's, or what the folder given with --config says."""
         return self.beside.setting(name)
 
     def config(self, folder: str) -> Config:
@@ -132,9 +141,8 @@ class Inferred:
         return usual if self.size is None else self.size // _FACTOR
 
     def setting(self, name: str) -> object:
-        """Nothing says it."""
-        del name
-        return None
+        """The family's."""
+        return self.family.unsaid.settings.get(name)
 
     def config(self, folder: str) -> Config:
         """Read off the shapes."""
@@ -142,8 +150,8 @@ class Inferred:
         if folder == "unet":
             return unet_config(tensors, unsaid, self.sample_size)
         if folder == "vae":
-            return vae_config(tensors, self.sample_size * _FACTOR)
-        return text_config(tensors, unsaid)
+            return vae_config(tensors, unsaid, self.sample_size * _FACTOR)
+        return text_config(folder, tensors, unsaid.text_encoders[folder])
 
     def scheduler_config(self) -> Config:
         """The family's usual one, with what this model predicts."""
@@ -156,9 +164,9 @@ class Inferred:
         return scheduler_config(self.family, self.prediction)
 
     def tokenizer(self, folder: str) -> Mapping[str, bytes]:
-        """CLIP's own."""
-        del folder
-        return clip_tokenizer(self.family.unsaid.pad_token)
+        """CLIP's own, with what its text encoder is filled up with."""
+        encoder = next(name for name, own in self.family.tokenizers.items() if own == folder)
+        return clip_tokenizer(self.family.unsaid.text_encoders[encoder].pad_token)
 
 
 def scheduler_config(family: Family, prediction: Prediction) -> Config:
@@ -167,12 +175,10 @@ def scheduler_config(family: Family, prediction: Prediction) -> Config:
     if prediction.type != "epsilon":
         config["prediction_type"] = prediction.type
     if prediction.zero_terminal_snr:
-        # PNDM divides by alpha at its first step, which is 0 there.
-        config |= {
-            "_class_name": "DDIMScheduler",
-            "rescale_betas_zero_snr": True,
-            "timestep_spacing": "trailing",
-        }
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        if config["_class_name"] == "PNDMScheduler":
+            # It divides by alpha at its first step, which is 0 there.
+            config["_class_name"] = "DDIMScheduler"
     return config
 
 
@@ -181,7 +187,8 @@ def open_checkpoint(path: Path, options: SourceOptions) -> Checkpoint:
 
     Raises:
         SourceError: the file is broken, or something else than a checkpoint of Stable Diffusion
-            1 or 2; says what it seems to be.
+            1, 2 or XL (says what it seems to be), or the configs that are given are of another
+            family.
         WeightError: it has weights that are unknown.
         UsageError: the prediction type that is given contradicts the folder of configs.
     """
@@ -189,22 +196,33 @@ def open_checkpoint(path: Path, options: SourceOptions) -> Checkpoint:
     identity = identify(tensors)
     if identity.kind != CHECKPOINT:
         raise SourceError(
-            f"{path} is no checkpoint of Stable Diffusion 1 or 2: it seems to be {identity.title} "
-            f"({identity.reason})."
+            f"{path} is no checkpoint of Stable Diffusion 1, 2 or XL: it seems to be "
+            f"{identity.title} ({identity.reason})."
         )
     parts = take_apart(path, tensors)
-    projection = {"use_linear_projection": is_linear(parts.networks["unet"])}
-    family = next(family for family in FAMILIES if family.matches(projection))
+    found = find_family(parts.networks)
     if options.config is not None:
         folder = open_folder(options.config)
+        _check_family(path, found, folder)
         _check_agreement(folder, options)
-        return Checkpoint(path, parts, family, folder)
+        return Checkpoint(path, parts, found, folder)
     metadata = read_metadata(path)
     prediction = find_prediction(
-        tensors, metadata, options.prediction_type, family.unsaid.prediction_type
+        tensors, metadata, options.prediction_type, found.family.unsaid.prediction_type
     )
-    inferred = Inferred(path, parts, family, prediction, resolution(metadata))
-    return Checkpoint(path, parts, family, inferred)
+    inferred = Inferred(path, parts, found.family, prediction, resolution(metadata))
+    return Checkpoint(path, parts, found, inferred)
+
+
+def _check_family(path: Path, found: Found, folder: Source) -> None:
+    """Refuses the configs of a base for a refiner's weights, and the like."""
+    given = family_of_configs(folder)
+    if given is None or given.name != found.family.name:
+        of = "no family of checkpoints" if given is None else given.unsaid.title
+        raise SourceError(
+            f"{path} is a checkpoint of {found.family.unsaid.title} ({found.reason}), and the "
+            f"configs in --config {folder.location} are of {of}; give the checkpoint's own."
+        )
 
 
 def _check_agreement(folder: Source, options: SourceOptions) -> None:

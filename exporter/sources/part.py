@@ -31,12 +31,13 @@ class Part:
     tensors: Mapping[str, Tensor]
 
 
-def open_vae(path: Path, progress: Progress) -> Part:
+def open_vae(path: Path, source: Source, progress: Progress) -> Part:
     """Opens a VAE.
 
     Args:
         path: a folder with config and weights, such a model on the Hub, or a file in original or
             Diffusers naming, also that of a whole checkpoint.
+        source: what it is for; its family has what shapes don't say.
         progress: called with lines on what is downloaded.
 
     Raises:
@@ -48,27 +49,29 @@ def open_vae(path: Path, progress: Progress) -> Part:
     found = _read_file(path, "vae", VAE_ALONE)
     if not any(".down_blocks." in key for key in found):
         found = network_alone(path, "vae", found)
-    return Part(vae_config(found, _PICTURE_SIZE), found)
+    return Part(vae_config(found, family_of(source).unsaid, _PICTURE_SIZE), found)
 
 
-def open_text_encoder(path: Path, source: Source, progress: Progress) -> Part:
+def open_text_encoder(path: Path, network: str, source: Source, progress: Progress) -> Part:
     """Opens a text encoder.
 
     Args:
         path: a folder with config and weights, such a model on the Hub, or a file of CLIP's or
             OpenCLIP's, also that of a whole checkpoint.
+        network: "text_encoder" or "text_encoder_2".
         source: what it is for; its family has what shapes don't say.
         progress: called with lines on what is downloaded.
 
     Raises:
         SourceError: there is no text encoder, or it is broken.
     """
-    folder = _as_folder(path, "text_encoder", progress)
+    folder = _as_folder(path, network, progress)
     if folder is not None:
-        return _open_folder(folder, "text_encoder", ("CLIPTextModel",))
-    tensors = _read_file(path, "text_encoder", TEXT_ALONE)
-    found = network_alone(path, "text_encoder", tensors)
-    return Part(text_config(found, family_of(source).unsaid), found)
+        return _open_folder(folder, network, component(network).classes)
+    tensors = _read_file(path, network, TEXT_ALONE)
+    found = network_alone(path, network, tensors)
+    unsaid = family_of(source).unsaid.text_encoders[network]
+    return Part(text_config(network, found, unsaid), found)
 
 
 def _as_folder(path: Path, network: str, progress: Progress) -> Path | None:
@@ -99,7 +102,7 @@ def _read_file(path: Path, folder: str, kind: str) -> Mapping[str, Tensor]:
     identity = identify(tensors)
     has_it = identity.kind == CHECKPOINT and folder in take_apart(path, tensors).networks
     if identity.kind != kind and not has_it:
-        title = "VAE" if folder == "vae" else "text encoder"
+        title = "VAE" if folder == "vae" else folder.replace("_", " ")
         raise SourceError(
             f"{option} is no {title}: it seems to be {identity.title} ({identity.reason})."
         )

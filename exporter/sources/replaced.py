@@ -1,9 +1,10 @@
-"""A source with a VAE, a text encoder or a tokenizer from elsewhere."""
+"""A source with a VAE, text encoders or tokenizers from elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporter.components.base import Config
 from exporter.errors import SourceError
@@ -15,6 +16,10 @@ from exporter.sources.part import Part, open_text_encoder, open_vae
 from exporter.weights import Tensor
 from runtimes.errors import UsageError
 
+_PARTS = ("vae", "text_encoder", "text_encoder_2")
+_TOKENIZERS = ("tokenizer", "tokenizer_2")
+"""Networks and tokenizers that may be others: the options' names, and the folders'."""
+
 
 @dataclass(frozen=True)
 class Replaced:
@@ -23,12 +28,12 @@ class Replaced:
     Attributes:
         base: the source.
         parts: other networks by folder.
-        own_tokenizer: the files of another tokenizer, or None for the source's.
+        tokenizers: the files of other tokenizers by folder.
     """
 
     base: Source
     parts: Mapping[str, Part]
-    own_tokenizer: Mapping[str, bytes] | None
+    tokenizers: Mapping[str, Mapping[str, bytes]]
 
     @property
     def location(self) -> str:
@@ -75,7 +80,7 @@ class Replaced:
 
     def tokenizer(self, folder: str) -> Mapping[str, bytes]:
         """The other one, or the source's."""
-        return self.base.tokenizer(folder) if self.own_tokenizer is None else self.own_tokenizer
+        return self.tokenizers.get(folder) or self.base.tokenizer(folder)
 
 
 def replace_parts(source: Source, options: SourceOptions, progress: Progress) -> Source:
@@ -83,28 +88,34 @@ def replace_parts(source: Source, options: SourceOptions, progress: Progress) ->
 
     Raises:
         SourceError: there is no such part where an option says.
-        UsageError: the model takes no text, and an option gives a part for it.
+        UsageError: models of the source's family have no such part.
     """
-    _check_taken(source, options)
-    parts: dict[str, Part] = {}
-    if options.vae is not None:
-        parts["vae"] = open_vae(options.vae, progress)
-    if options.text_encoder is not None:
-        parts["text_encoder"] = open_text_encoder(options.text_encoder, source, progress)
-    tokenizer = None if options.tokenizer is None else folder_tokenizer(options.tokenizer)
-    if not parts and tokenizer is None:
+    given = {name: getattr(options, name) for name in (*_PARTS, *_TOKENIZERS)}
+    places: dict[str, Path] = {name: path for name, path in given.items() if path is not None}
+    if not places:
         return source
-    return Replaced(source, parts, tokenizer)
+    _check_taken(source, places)
+    parts: dict[str, Part] = {}
+    for name in _PARTS:
+        if name in places:
+            parts[name] = _open(places[name], name, source, progress)
+    tokenizers = {name: folder_tokenizer(places[name]) for name in _TOKENIZERS if name in places}
+    return Replaced(source, parts, tokenizers)
 
 
-def _check_taken(source: Source, options: SourceOptions) -> None:
-    """Refuses a text encoder or a tokenizer for a model that takes no text."""
-    for name in ("text_encoder", "tokenizer"):
-        if getattr(options, name) is None:
-            continue
-        family = family_of(source)
-        if not family.tokenizers:
+def _open(path: Path, name: str, source: Source, progress: Progress) -> Part:
+    if name == "vae":
+        return open_vae(path, source, progress)
+    return open_text_encoder(path, name, source, progress)
+
+
+def _check_taken(source: Source, places: Mapping[str, Path]) -> None:
+    """Refuses a text encoder or a tokenizer that models of the family don't have."""
+    family = family_of(source)
+    taken = {"vae", *family.tokenizers, *family.tokenizers.values()}
+    for name in places:
+        if name not in taken:
             raise UsageError(
-                f"{source.location} is of family {family.name}, which takes no text; leave "
-                f"--{name.replace('_', '-')} out."
+                f"--{name.replace('_', '-')} {places[name]}: {source.location} is of family "
+                f"{family.name}, which has no {name}; it has {', '.join(sorted(taken))}."
             )

@@ -19,7 +19,8 @@ from runtimes.errors import UsageError
 
 Synthesize = Callable[[str], Path]
 
-# From the listings of v1-5-pruned-emaonly and v2-1_768-ema-pruned.
+# From the listings of v1-5-pruned-emaonly, v2-1_768-ema-pruned, sd_xl_base_1.0 and
+# sd_xl_refiner_1.0.
 PUBLIC_KEYS = {
     "tiny-sd15": {
         "model.diffusion_model.time_embed.0.weight",
@@ -48,6 +49,25 @@ PUBLIC_KEYS = {
         "cond_stage_model.model.ln_final.weight",
         "cond_stage_model.model.text_projection",
         "cond_stage_model.model.logit_scale",
+    },
+    "tiny-sdxl": {
+        "model.diffusion_model.label_emb.0.0.weight",
+        "model.diffusion_model.label_emb.0.2.bias",
+        "model.diffusion_model.input_blocks.5.1.transformer_blocks.1.attn2.to_k.weight",
+        "model.diffusion_model.middle_block.1.transformer_blocks.1.attn1.to_out.0.bias",
+        "model.diffusion_model.output_blocks.1.2.conv.weight",
+        "first_stage_model.decoder.up.3.upsample.conv.weight",
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_ids",
+        "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
+        "conditioner.embedders.1.model.positional_embedding",
+        "conditioner.embedders.1.model.transformer.resblocks.2.attn.in_proj_bias",
+        "conditioner.embedders.1.model.text_projection",
+        "conditioner.embedders.1.model.logit_scale",
+    },
+    "tiny-sdxl-refiner": {
+        "model.diffusion_model.label_emb.0.0.weight",
+        "conditioner.embedders.0.model.ln_final.weight",
+        "conditioner.embedders.0.model.text_projection",
     },
 }
 
@@ -80,6 +100,27 @@ def test_attention_is_stored_as_the_original_does(synthesized: Synthesize, tmp_p
     query = vae["decoder.mid_block.attentions.0.to_q.weight"]
     stored = found["first_stage_model.decoder.mid.attn_1.q.weight"]
     np.testing.assert_array_equal(stored, query[:, :, None, None])
+
+
+def test_projection_of_sdxl_is_stored_as_open_clip_does(
+    synthesized: Synthesize, tmp_path: Path
+) -> None:
+    folder = synthesized("tiny-sdxl")
+    found = load_file(write_single_file(folder, tmp_path / "m.safetensors"))
+    text = load_file(folder / "text_encoder_2" / "model.safetensors")
+    stored = found["conditioner.embedders.1.model.text_projection"]
+    assert stored.shape == (48, 40)
+    np.testing.assert_array_equal(stored, text["text_projection.weight"].T)
+    assert "conditioner.embedders.1.model.transformer.resblocks.3.ln_1.bias" not in found
+
+
+def test_weight_without_an_original_name_is_refused(
+    synthesized: Synthesize, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(UsageError, match=r"no name for the U-Net's time_embedding\.cond_proj"):
+        write_single_file(synthesized("tiny-lcm"), path)
+    assert not path.exists()
 
 
 def test_command_writes_the_weights_of_the_folder(synthesized: Synthesize, tmp_path: Path) -> None:

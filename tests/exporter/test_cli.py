@@ -25,11 +25,16 @@ def test_options_of_the_source_reach_the_export(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("exporter.export.export", export)
     flags = "--config c --tokenizer t --vae v --text-encoder e --prediction-type epsilon"
-    command = ["export", "org/name", "-o", "b", *flags.split(), "--revision", "r"]
+    flags += " --revision r --text-encoder-2 e2 --tokenizer-2 t2"
+    command = ["export", "org/name", "-o", "b", *flags.split()]
     assert latedge.main(command) != 0
     ((source, output), options) = seen[0]
     assert (source.as_posix(), output) == ("org/name", Path("b"))
-    expected = SourceOptions(Path("c"), Path("t"), Path("v"), Path("e"), "epsilon", "r")
+    expected = SourceOptions(
+        *(Path("c"), Path("t"), Path("v"), Path("e"), "epsilon", "r"),
+        text_encoder_2=Path("e2"),
+        tokenizer_2=Path("t2"),
+    )
     assert options["source_options"] == expected
 
 

@@ -56,6 +56,20 @@ def test_checkpoint_of_sd2_says_what_must_be_given(model: Named, tmp_path: Path)
     assert found.reason.endswith("proj_in is a matrix")
 
 
+def test_checkpoint_of_sdxls_refiner_is_told_with_reasons(checkpoint: Named) -> None:
+    found = inspect_source(checkpoint("small-xl-refiner"))
+    assert (found.family, found.tasks) == ("sdxl-refiner", ("image-to-image",))
+    assert found.title == "a checkpoint of Stable Diffusion XL's refiner"
+    labels = "model.diffusion_model.label_emb.0.0.weight"
+    assert found.reason.startswith(f"{labels}, conditioner.embedders.0.model.")
+    assert found.reason.endswith("the U-Net takes the second text encoder's states alone, 128 wide")
+    assert (found.pipeline_class, found.missing) == ("StableDiffusionXLImg2ImgPipeline", ())
+    assert (
+        found.networks["text_encoder_2"].known_from == "OpenCLIP, conditioner.embedders.0.model.*"
+    )
+    assert found.networks["text_encoder_2"].architecture["projection_dim"] == 64
+
+
 def test_folder_is_told_with_reasons(model: Named) -> None:
     found = inspect_source(model("small-sd21"))
     assert (found.kind, found.family) == ("folder", "sd2")

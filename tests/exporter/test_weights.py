@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,22 @@ def test_bfloat16_is_widened_without_loss(tmp_path: Path) -> None:
     save_torch_file({"w": values}, tmp_path / "bf16.safetensors")
     read = read_header(tmp_path / "bf16.safetensors")["w"].read()
     np.testing.assert_array_equal(read, values.float().numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_transposed_matrix_is_read_and_streamed_by_its_rows(
+    tmp_path: Path, dtype: torch.dtype
+) -> None:
+    values = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    save_torch_file({"w": values}, tmp_path / "in.safetensors")
+    stored = read_header(tmp_path / "in.safetensors")["w"]
+    tensor = replace(stored, shape=(5, 3), transposed=True)
+    np.testing.assert_array_equal(tensor.read(), values.T.float().numpy())
+    for kept, out in ((stored.dtype, "same"), ("F32", "cast")):
+        stream(tmp_path / out, {"w": Planned(tensor, kept)})
+        copied = read_header(tmp_path / out)["w"]
+        assert (copied.dtype, copied.shape, copied.transposed) == (kept, (5, 3), False)
+        np.testing.assert_array_equal(copied.read(), values.T.float().numpy())
 
 
 def test_stream_renames_casts_and_hashes(written: Path, tmp_path: Path) -> None:

@@ -155,14 +155,27 @@ def test_widths_that_do_not_add_up_are_refused(
         UNet().complete(tiny(**{**XL, **changes}), others)
 
 
-def test_layers_within_a_level_are_no_layers_per_level() -> None:
-    equal = [[1, 1], [1, 1]]
-    config = tiny(
-        transformer_layers_per_block=equal,
-        reverse_transformer_layers_per_block=[[1, 1, 1], [1, 1, 1]],
-    )
-    assert config["transformer_layers_per_block"] == equal
-    assert tiny(transformer_layers_per_block=[2, 2])["transformer_layers_per_block"] == 2
+THERE, BACK = "transformer_layers_per_block", "reverse_transformer_layers_per_block"
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "expected"),
+    [
+        ([2, 2], None, (2, None)),
+        ([1, 2], [2, 1], ([1, 2], None)),
+        ([1, 2], [1, 2], ([1, 2], [1, 2])),
+        (2, [2, 2], (2, None)),
+        ([[1, 1], [1, 1]], [[1, 1, 1], [1, 1, 1]], (1, None)),
+        ([1, [2, 2]], [[2, 2, 2], 1], ([1, 2], None)),
+        ([1, [2, 2]], [[2, 2, 3], 1], ([1, 2], [[2, 2, 3], 1])),
+        ([[1, 2], [1, 2]], [[1, 2], [1, 2]], ([[1, 2], [1, 2]], [[1, 2], [1, 2]])),
+    ],
+)
+def test_layers_of_transformers_have_one_form(
+    there: object, back: object, expected: tuple[object, object]
+) -> None:
+    config = tiny(**{THERE: there, BACK: back})
+    assert (config[THERE], config[BACK]) == expected
 
 
 def test_one_text_cannot_be_of_several_widths() -> None:

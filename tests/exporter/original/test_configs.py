@@ -12,26 +12,52 @@ from exporter.components import component
 from exporter.errors import WeightError
 from exporter.families.sd1 import SD1
 from exporter.families.sd2 import SD2
-from exporter.original.configs import is_linear, text_config, unet_config, vae_config
+from exporter.families.sdxl import SDXL, SDXL_REFINER
+from exporter.original.configs import text_config, unet_config, vae_config
+from exporter.original.family import find_family
 from exporter.weights import Tensor
 
-FAMILIES = {"sd15": SD1, "sd15-inpaint": SD1, "sd21": SD2, "sd2-depth": SD2}
+FAMILIES = {
+    "sd15": SD1,
+    "sd15-inpaint": SD1,
+    "ip2p": SD1,
+    "sd21": SD2,
+    "sd2-depth": SD2,
+    "sd-turbo": SD2,
+    "sdxl": SDXL,
+    "sdxl-refiner": SDXL_REFINER,
+    "sdxl-inpaint": SDXL,
+    "sdxl-ip2p": SDXL,
+    "sdxl-turbo": SDXL,
+    "ssd-1b": SDXL,
+    "segmind-vega": SDXL,
+}
+_IN_EVERY_RUN = ("sd15", "sd21", "sdxl-refiner", "ssd-1b")
 
 
 def tensors_of(built: Built) -> dict[str, Tensor]:
     return {key: Tensor(Path("x"), "F16", shape, 0) for key, shape in built.shapes.items()}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in _IN_EVERY_RUN else pytest.mark.slow) for n in FAMILIES],
+)
 def test_true_sizes_are_recognised(name: str) -> None:
     networks, unsaid = MODELS[name].networks, FAMILIES[name].unsaid
     tensors = {folder: tensors_of(build(network)) for folder, network in networks.items()}
-    assert is_linear(tensors["unet"]) is name.startswith("sd2")
-    size = 96 if name == "sd21" else 64
+    assert find_family(tensors).family == FAMILIES[name]
+    size = networks["unet"].config["sample_size"]
+    pixels = networks["vae"].config["sample_size"]
+    assert isinstance(size, int)
+    assert isinstance(pixels, int)
     found = {
         "unet": unet_config(tensors["unet"], unsaid, size),
-        "vae_decoder": vae_config(tensors["vae"], size * 8),
-        "text_encoder": text_config(tensors["text_encoder"], unsaid),
+        "vae_decoder": vae_config(tensors["vae"], unsaid, pixels),
+        **{
+            folder: text_config(folder, tensors[folder], unsaid.text_encoders[folder])
+            for folder in FAMILIES[name].tokenizers
+        },
     }
     for part, config in found.items():
         wrapper = component(part)

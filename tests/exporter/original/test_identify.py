@@ -32,8 +32,6 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
     "LoHa": ({"lora_te_x.hada_w1_a": (4, 4)}, "a LoRA"),
     "embedding": ({"emb_params": (2, 768)}, "a textual-inversion embedding"),
     "named embedding": ({"<cat>": (768,)}, "a textual-inversion embedding"),
-    "SDXL": ({CONV_IN: (320, 4, 3, 3), LABELS: (1280, 2816), TEXT: (640, 2048)}, "XL base"),
-    "refiner": ({CONV_IN: (384, 4, 3, 3), LABELS: (1536, 2560), TEXT: (768, 1280)}, "XL refiner"),
     "SD 3": ({f"{UNET}joint_blocks.0.x_block.attn.qkv.weight": (9, 3)}, "Stable Diffusion 3"),
     "Flux": ({"double_blocks.0.img_attn.qkv.weight": (9, 3)}, "Flux"),
     "ControlNet": ({"control_model.zero_convs.0.0.weight": (320, 320, 1, 1)}, "a ControlNet"),
@@ -46,9 +44,23 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
         "×4 upscaler",
     ),
     "unCLIP": ({CONV_IN: (320, 4, 3, 3), LABELS: (1280, 2048), TEXT: (320, 1024)}, "unCLIP"),
-    "pix2pix": ({CONV_IN: (320, 8, 3, 3)}, "InstructPix2Pix"),
+    "ControlNet of SDXL": (
+        {"control_model.input_hint_block.0.weight": (16, 3, 3, 3), LABELS: (1280, 2816)},
+        "a ControlNet",
+    ),
+    "LoRA of SDXL": (
+        {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": (5120, 4)},
+        "a LoRA",
+    ),
+    "IP-Adapter": ({"image_proj.proj.weight": (8192, 1280)}, "an IP-Adapter"),
+    "CosXL": (
+        {"edm_vpred.sigma_max": (), LABELS: (1280, 2816), TEXT: (640, 2048)},
+        "another noise law",
+    ),
+    "Playground 2.5": ({"edm_mean": (1, 4, 1, 1), LABELS: (1280, 2816)}, "another noise law"),
     "ESRGAN": ({"body.0.rdb1.conv1.weight": (32, 64, 3, 3)}, "an image upscaler"),
     "motion": ({"down_blocks.0.motion_modules.0.x.weight": (3, 3)}, "a motion module"),
+    "bare U-Net": ({"input_blocks.0.0.weight": (320, 4, 3, 3)}, "a U-Net alone without its prefix"),
     "U-Net alone": ({"down_blocks.0.resnets.0.conv1.weight": (8, 8, 3, 3)}, "a U-Net alone"),
     "T5": ({"encoder.block.0.layer.0.SelfAttention.q.weight": (8, 8)}, "a T5 text encoder"),
     "quantised": ({f"{UNET}out.2.weight.quant_map": (16,)}, "a quantised model"),
@@ -65,7 +77,9 @@ OTHERS: dict[str, tuple[Shapes, str]] = {
 def test_other_files_are_refused_by_what_they_seem_to_be(tmp_path: Path, case: str) -> None:
     shapes, title = OTHERS[case]
     path = write_keys(tmp_path / "m.safetensors", shapes)
-    message = f"is no checkpoint of Stable Diffusion 1 or 2: it seems to be .*{title}.* \\(.+\\)"
+    message = (
+        f"is no checkpoint of Stable Diffusion 1, 2 or XL: it seems to be .*{title}.* \\(.+\\)"
+    )
     with pytest.raises(SourceError, match=message) as caught:
         open_source(path)
     assert "\n" not in str(caught.value)
@@ -85,6 +99,26 @@ def test_checkpoints_and_parts_are_recognised(model: Named, checkpoint: Named, n
     assert identify(unet).title.startswith("a U-Net alone")
 
 
-def test_reason_names_the_shape(tmp_path: Path) -> None:
-    path = write_keys(tmp_path / "m.safetensors", OTHERS["SDXL"][0])
-    assert identify(read_header(path)).reason == f"{LABELS}, {TEXT} [640, 2048]"
+FIRST, SECOND = "conditioner.embedders.0.", "conditioner.embedders.1."
+
+XL: dict[str, tuple[Shapes, str]] = {
+    "base's U-Net": ({LABELS: (1280, 2816), TEXT: (640, 2048)}, f"{TEXT} [640, 2048]"),
+    "refiner's U-Net": ({LABELS: (1536, 2560), TEXT: (768, 1280)}, f"{TEXT} [768, 1280]"),
+    "of any width": ({LABELS: (8, 8), f"{SECOND}model.ln_final.bias": (8,)}, f"{SECOND}model."),
+}
+
+
+@pytest.mark.parametrize("case", XL)
+def test_sdxl_is_recognised_by_its_labels_and_its_text(tmp_path: Path, case: str) -> None:
+    shapes, reason = XL[case]
+    path = write_keys(tmp_path / "m.safetensors", {CONV_IN: (320, 4, 3, 3), **shapes})
+    found = identify(read_header(path))
+    assert (found.kind, found.title) == (CHECKPOINT, "a checkpoint of Stable Diffusion XL")
+    assert found.reason.startswith(f"{LABELS}, {reason}")
+
+
+@pytest.mark.parametrize("prefix", ["", f"{FIRST}model.", f"{SECOND}model."])
+def test_open_clip_alone_is_a_text_encoder(tmp_path: Path, prefix: str) -> None:
+    shapes = {f"{prefix}token_embedding.weight": (9, 4), f"{prefix}ln_final.bias": (4,)}
+    path = write_keys(tmp_path / "m.safetensors", shapes)
+    assert identify(read_header(path)).kind == TEXT_ALONE

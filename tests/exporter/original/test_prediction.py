@@ -6,6 +6,7 @@ import pytest
 
 from exporter.families.sd1 import SD1
 from exporter.families.sd2 import SD2
+from exporter.families.sdxl import SDXL
 from exporter.original.prediction import Prediction, find_prediction, resolution
 from exporter.sources.checkpoint import scheduler_config
 from runtimes.samplers import default_sampler
@@ -54,6 +55,7 @@ def test_resolution_is_the_shorter_side(noted: str, size: int | None) -> None:
 
 
 def test_schedulers_run() -> None:
+    assert default_sampler(scheduler_config(SDXL, Prediction("epsilon", "x"))) == "euler"
     assert default_sampler(scheduler_config(SD1, Prediction("epsilon", "x"))) == "pndm"
     assert default_sampler(scheduler_config(SD2, Prediction("v_prediction", "x"))) == "ddim"
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks.synthetic import synthesize
@@ -14,16 +12,14 @@ from benchmarks.synthetic.single_file import write_single_file
 from exporter.errors import SourceError, WeightError
 from exporter.export import export
 from exporter.prepare import prepare
-from exporter.source import Source, SourceOptions, open_source
-from exporter.sources.canonical import canonical_texts
+from exporter.source import SourceOptions, open_source
 from exporter.verify import verify
 from exporter.weights import read_header
 from runtimes.errors import UsageError
-from runtimes.manifest import MANIFEST_NAME
-from tests.exporter.checkpoints import edit
+from tests.exporter.checkpoints import assert_same, assert_same_bundle, edit
 
 Named = Callable[[str], Path]
-SMALL = ("small-sd15", "small-sd15-inpaint", "small-sd21")
+SMALL = ("small-sd15", "small-sd15-inpaint", "small-ip2p", "small-sd21")
 TINY = ("tiny-sd15", "tiny-sd15-inpaint", "tiny-sd21")
 NETWORKS = ("text_encoder", "unet", "vae")
 ORIGINALS = ("cond_stage_model.", "first_stage_model.")
@@ -39,22 +35,6 @@ def options_of(name: str, folder: Path) -> SourceOptions:
     return V if "sd21" in name else SourceOptions()
 
 
-def assert_same(found: Source, expected: Source) -> None:
-    """Configs, small files, and the bytes of every weight."""
-    components, recognised = prepare(found, None)
-    references, family = prepare(expected, None)
-    assert recognised.family == family.family
-    texts = [canonical_texts(s, family.family, references) for s in (found, expected)]
-    assert texts[0] == texts[1]
-    for name, reference in references.items():
-        assert components[name].config == reference.config, name
-        assert components[name].weights.keys() == reference.weights.keys(), name
-        for key, tensor in reference.weights.items():
-            other = components[name].weights[key]
-            assert (other.dtype, other.shape) == (tensor.dtype, tensor.shape), key
-            np.testing.assert_array_equal(other.read(), tensor.read(), err_msg=key)
-
-
 @pytest.mark.parametrize("name", [*SMALL, *TINY])
 def test_parts_are_the_folders(model: Named, checkpoint: Named, name: str) -> None:
     options = options_of(name, model(name))
@@ -67,26 +47,6 @@ def test_every_dtype_is_read(tmp_path: Path, dtype: str) -> None:
     folder = synthesize("tiny-sd21", tmp_path / "model", dtype=dtype)
     path = write_single_file(folder, tmp_path / "m.safetensors")
     assert_same(open_source(path, SourceOptions(config=folder)), open_source(folder))
-
-
-def _bytes(bundle: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(bundle).as_posix(): path.read_bytes()
-        for path in bundle.rglob("*")
-        if path.is_file() and path.name != "verification.json"
-    }
-
-
-def assert_same_bundle(found: Path, expected: Path) -> None:
-    first, second = _bytes(found), _bytes(expected)
-    assert first.keys() == second.keys()
-    manifests = [json.loads(files.pop(MANIFEST_NAME)) for files in (first, second)]
-    hashes = [manifest["provenance"].pop("source_sha256") for manifest in manifests]
-    kinds = [manifest.pop("provenance")["source_kind"] for manifest in manifests]
-    assert [name for name in first if first[name] != second[name]] == []
-    assert manifests[0] == manifests[1]
-    assert hashes[0] == hashes[1]
-    assert kinds == ["checkpoint", "folder"]
 
 
 @pytest.mark.parametrize(
