@@ -14,6 +14,7 @@ from exporter.defaults import Wanted, defaults
 from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.passes import PORTABLE, apply
+from exporter.phases import WEIGHTS, WRITE, begin, work_on
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.portable_manifest import latents_of, portable_manifest, tasks_of
 from exporter.prepare import Prepared
@@ -259,15 +260,24 @@ def export_component(
     Returns:
         The SHA-256 of its weight file, by path in the bundle.
     """
+    with work_on(name):
+        return _export_component(folder, name, item, plan, progress)
+
+
+def _export_component(
+    folder: Path, name: str, item: Prepared, plan: Mapping[str, Planned], progress: Progress
+) -> dict[str, str]:
     start = time.perf_counter()
     model = apply(capture(item.component, item.config), PORTABLE)
     captured = time.perf_counter()
+    begin(WRITE)
     # A half of the VAE uses its own part of the file.
     used = {key: plan[key] for key in weight_keys(model)}
     bind(model, {key: (planned.dtype, planned.source.shape) for key, planned in used.items()})
     target = folder / name
     target.mkdir()
     save(model, target / GRAPH_NAME)
+    begin(WEIGHTS)
     sha256 = stream(target / WEIGHTS_NAME, used)
     (target / "config.json").write_bytes(encode(item.config))
     done = time.perf_counter()

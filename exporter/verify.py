@@ -21,6 +21,7 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
 from exporter.locate import find_in_bundle
 from exporter.match import parameters
+from exporter.phases import VERIFY, begin, work_on
 from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
 from exporter.reference import Carried, Sample, carried_widths, run_reference
@@ -135,9 +136,17 @@ def verify_components(
         handed_on = journal.kept / name
 
         def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
-            result, left = verify_component(
-                folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
-            )
+            with work_on(name):
+                begin(VERIFY)
+                result, left = verify_component(
+                    folder,
+                    manifest,
+                    name,
+                    prepared[name],
+                    carried,
+                    locate=locate,
+                    progress=progress,
+                )
             left.save(handed_on)
             return result
 
