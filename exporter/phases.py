@@ -14,6 +14,7 @@ CONVERT = "convert"
 WRITE = "write"
 WEIGHTS = "weights"
 VERIFY = "verify"
+FINISH = "finish"
 
 PHASES: dict[str, str] = {
     CAPTURE: "torch captures the network as a program, without weights",
@@ -21,6 +22,7 @@ PHASES: dict[str, str] = {
     WRITE: "the graph is bound to its weight file and written",
     WEIGHTS: "weights are copied, cast where asked, and hashed",
     VERIFY: "torch and the engine run and are compared",
+    FINISH: "report and manifest are written, and the bundle is put in its place",
 }
 """The parts of the work on a component, in their order."""
 

@@ -21,6 +21,7 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
 from exporter.locate import find_in_bundle
 from exporter.match import parameters
+from exporter.needs import announce
 from exporter.phases import VERIFY, begin, work_on
 from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
@@ -56,6 +57,7 @@ def verify(
     source_options: SourceOptions = NO_OPTIONS,
     locate: bool = False,
     image: bool = False,
+    by_layer: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
@@ -71,6 +73,8 @@ def verify(
         source_options: as at the export, where the source is given.
         locate: look for a departing node in every component, also in those that pass.
         image: also compare a whole picture with diffusers', where all components agree.
+        by_layer: compare the components a layer at a time, each on torch's own input: in the memory
+            of one layer and of the activations.
         force: use nothing of an interrupted run.
         progress: called with lines on what is done.
 
@@ -87,10 +91,16 @@ def verify(
     prepared = references(
         opened, None if against is None else Path(against), source_options, progress
     )
-    run = _fingerprint(opened, prepared, locate=locate)
+    run = _fingerprint(opened, prepared, locate=locate, by_layer=by_layer)
     with cached_journal(run, force=force, progress=progress) as journal:
         report = verify_components(
-            folder, manifest, prepared, journal, locate=locate, progress=progress
+            folder,
+            manifest,
+            prepared,
+            journal,
+            locate=locate,
+            by_layer=by_layer,
+            progress=progress,
         )
         if not image:
             return report
@@ -100,13 +110,13 @@ def verify(
         return with_image(folder, manifest, prepared, report, progress)
 
 
-def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
+def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], **options: bool) -> Fingerprint:
     content = {
         # It has the hashes of all files, and opening has compared them.
         "manifest": bundle.sha256,
         "references": {name: [item.config, item.weights] for name, item in prepared.items()},
     }
-    return fingerprint("verify", content, {"locate": locate})
+    return fingerprint("verify", content, options)
 
 
 def verify_components(
@@ -116,6 +126,7 @@ def verify_components(
     journal: Journal,
     *,
     locate: bool = False,
+    by_layer: bool = False,
     progress: Progress,
 ) -> Report:
     """Compares the graphs of a bundle, which may be staged still, with torch.
@@ -127,30 +138,29 @@ def verify_components(
             picture is made.
         journal: keeps the figures of each component, and what it hands on.
         locate: look for a departing node also where a component passes.
+        by_layer: compare each a layer at a time.
         progress: called with lines on what is done.
     """
     unet = next((i.config for i in prepared.values() if i.component.name == "unet"), None)
     carried = Carried.initial(manifest, *carried_widths(unet))
     results: dict[str, ComponentReport] = {}
+    kind = "verification by layer" if by_layer else "verification"
     for name in manifest.components:
         handed_on = journal.kept / name
 
         def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
+            given = (folder, manifest, name, prepared[name], carried)
             with work_on(name):
                 begin(VERIFY)
-                result, left = verify_component(
-                    folder,
-                    manifest,
-                    name,
-                    prepared[name],
-                    carried,
-                    locate=locate,
-                    progress=progress,
-                )
+                announce(name, prepared[name], progress, by_layer=by_layer)
+                if by_layer:
+                    result, left = verify_layers(*given, progress=progress)
+                else:
+                    result, left = verify_component(*given, locate=locate, progress=progress)
             left.save(handed_on)
             return result
 
-        results[name] = journal.step(f"{name}, verification", run, ComponentReport)
+        results[name] = journal.step(f"{name}, {kind}", run, ComponentReport)
         carried = Carried.load(handed_on)
     return Report(
         engine=manifest.target or "onnxruntime",
@@ -195,6 +205,42 @@ def verify_component(
         departure = find_in_bundle(folder, graph, item, feeds, threshold, progress)
         progress(f"{name}: {departure or 'no node departs'}")
         result = msgspec.structs.replace(result, departure=departure)
+    return result, carried
+
+
+def verify_layers(
+    folder: Path,
+    manifest: Manifest,
+    name: str,
+    item: Prepared,
+    carried: Carried,
+    *,
+    progress: Progress,
+) -> tuple[ComponentReport, Carried]:
+    """Compares one component with torch a layer at a time; see `verify_component`."""
+    from exporter.layers import compare_layers
+
+    graph = manifest.components[name].graphs["model"]
+    progress(f"{name}: running torch for reference")
+    start = time.perf_counter()
+    samples, carried = run_reference(folder, _as_seen(manifest, name), item, carried)
+    referenced = time.perf_counter()
+    threshold = threshold_db(manifest, graph)
+    # From the middle of a trajectory: neither noise alone nor nearly the picture.
+    sample = samples[len(samples) // 2]
+    found = compare_layers(folder, graph, item, sample, threshold, progress)
+    verdict = "agrees with torch" if found.report.passed else "DEPARTS from torch"
+    progress(f"{name}: {verdict} layer by layer; {found.departure or 'no node departs'}")
+    result = ComponentReport(
+        samples=1,
+        threshold_db=threshold,
+        outputs=found.outputs,
+        passed=found.report.passed,
+        seconds_reference=round(referenced - start, 3),
+        seconds_engine=round(time.perf_counter() - referenced, 3),
+        departure=found.departure,
+        layers=found.report,
+    )
     return result, carried
 
 
