@@ -231,7 +231,7 @@ def _write(output: Path, row: Row) -> None:
     key = (row.model, row.verify)
     rows = [each for each in _kept(output) if (each.model, each.verify) != key]
     result = {
-        "command": " ".join((NAME, *sys.argv[1:])),
+        "command": NAME,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": msgspec.to_builtins(describe()),
         "phases": {OPEN: "what is read and checked before the first component", **PHASES},

@@ -1,4 +1,4 @@
-"""A component compared a layer at a time: the layers of each network, and a fault in one of them."""
+"""A component compared a layer at a time: which layers there are, and a fault in one of them."""
 
 from __future__ import annotations
 

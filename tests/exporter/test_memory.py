@@ -32,7 +32,7 @@ def test_sizes_are_read_with_their_unit(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["4", "GB", "-1GB", "0GB", "4 TB", "four GB", ""])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no size of memory; .* such as 4GB"):
+    with pytest.raises(UsageError, match=r"is no size of memory; .* such as 4GB"):
         read_size(text)
 
 
@@ -45,25 +45,33 @@ def _work() -> None:
 
 def test_work_above_the_limit_is_interrupted_where_it_is() -> None:
     taken = [1 * GB]
-    with (
-        pytest.raises(MemoryLimitError, match=r"unet: capture took 3\.00 GB .* allows 2\.00 GB"),
-        limited(2 * GB, lambda: taken[0]),
-        work_on("unet"),
-    ):
-        begin("capture")
-        taken[0] = 3 * GB
-        _work()
+
+    def work() -> None:
+        with limited(2 * GB, lambda: taken[0]), work_on("unet"):
+            begin("capture")
+            taken[0] = 3 * GB
+            _work()
+
+    with pytest.raises(MemoryLimitError, match=r"unet: capture took 3\.00 GB .* allows 2\.00 GB"):
+        work()
 
 
 def test_a_library_that_keeps_the_interruption_to_itself_does_not_save_the_work() -> None:
-    taken = [3 * GB]
-    with pytest.raises(MemoryLimitError), limited(2 * GB, lambda: taken[0]):
-        try:
-            _work()
-        except BaseException:
-            taken[0] = 1 * GB
-        begin("write")
-        pytest.fail("the next phase began")
+    taken, reached = [3 * GB], list[str]()
+
+    def work() -> None:
+        with limited(2 * GB, lambda: taken[0]):
+            try:
+                _work()
+            except BaseException:
+                taken[0] = 1 * GB
+            reached.append("end of the phase")
+            begin("write")
+            reached.append("next phase")
+
+    with pytest.raises(MemoryLimitError):
+        work()
+    assert reached == ["end of the phase"]
 
 
 def test_work_within_the_limit_is_left_alone() -> None:
