@@ -41,6 +41,7 @@ from exporter.report import (
 )
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.verify_image import check_drawable, with_image
+from exporter.verify_layers import verify_layers
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
@@ -149,14 +150,18 @@ def verify_components(
         handed_on = journal.kept / name
 
         def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
-            given = (folder, manifest, name, prepared[name], carried)
+            given = (name, prepared[name], carried)
             with work_on(name):
                 begin(VERIFY)
                 announce(name, prepared[name], progress, by_layer=by_layer)
                 if by_layer:
-                    result, left = verify_layers(*given, progress=progress)
+                    threshold = threshold_db(manifest, manifest.components[name].graphs["model"])
+                    seen = _as_seen(manifest, name)
+                    result, left = verify_layers(folder, seen, *given, threshold, progress)
                 else:
-                    result, left = verify_component(*given, locate=locate, progress=progress)
+                    result, left = verify_component(
+                        folder, manifest, *given, locate=locate, progress=progress
+                    )
             left.save(handed_on)
             return result
 
@@ -205,42 +210,6 @@ def verify_component(
         departure = find_in_bundle(folder, graph, item, feeds, threshold, progress)
         progress(f"{name}: {departure or 'no node departs'}")
         result = msgspec.structs.replace(result, departure=departure)
-    return result, carried
-
-
-def verify_layers(
-    folder: Path,
-    manifest: Manifest,
-    name: str,
-    item: Prepared,
-    carried: Carried,
-    *,
-    progress: Progress,
-) -> tuple[ComponentReport, Carried]:
-    """Compares one component with torch a layer at a time; see `verify_component`."""
-    from exporter.layers import compare_layers
-
-    graph = manifest.components[name].graphs["model"]
-    progress(f"{name}: running torch for reference")
-    start = time.perf_counter()
-    samples, carried = run_reference(folder, _as_seen(manifest, name), item, carried)
-    referenced = time.perf_counter()
-    threshold = threshold_db(manifest, graph)
-    # From the middle of a trajectory: neither noise alone nor nearly the picture.
-    sample = samples[len(samples) // 2]
-    found = compare_layers(folder, graph, item, sample, threshold, progress)
-    verdict = "agrees with torch" if found.report.passed else "DEPARTS from torch"
-    progress(f"{name}: {verdict} layer by layer; {found.departure or 'no node departs'}")
-    result = ComponentReport(
-        samples=1,
-        threshold_db=threshold,
-        outputs=found.outputs,
-        passed=found.report.passed,
-        seconds_reference=round(referenced - start, 3),
-        seconds_engine=round(time.perf_counter() - referenced, 3),
-        departure=found.departure,
-        layers=found.report,
-    )
     return result, carried
 
 

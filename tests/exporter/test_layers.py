@@ -18,10 +18,11 @@ from exporter.locate import Recaptured
 from exporter.prepare import prepare
 from exporter.probes import Step
 from exporter.progress import silent
-from exporter.reference import Sample, recording
+from exporter.reference import Carried, Sample, recording
 from exporter.report import ComponentReport, Report, require_parity
 from exporter.source import open_source
 from exporter.verify import verify
+from exporter.verify_layers import smaller
 from runtimes.errors import UsageError
 from runtimes.manifest import read_manifest
 from runtimes.noise import Generator
@@ -161,6 +162,25 @@ def test_a_program_that_is_not_the_network_is_no_reference(case: Case) -> None:
     found = compare_layers(case.bundle, graph, case.captured.item, sample, THRESHOLD_DB, silent)
     assert found.report.departing == ()
     assert not found.report.passed
+
+
+def test_large_latents_of_a_vae_are_cut_where_the_graph_takes_any_size(exported: Export) -> None:
+    graph = read_manifest(exported("tiny-sd15")).components["vae_decoder"].graphs["model"]
+    carried = Carried(
+        embeddings=np.zeros((4, 77, 8), np.float32),
+        pooled=np.zeros((4, 1), np.float32),
+        latents=np.ones((1, 4, 96, 128), np.float32),
+        picture=np.ones((1, 3, 768, 1024), np.float32),
+    )
+    lines: list[str] = []
+    found = smaller(carried, 8, graph, "vae_decoder", lines.append)
+    assert (found.latents.shape, found.picture.shape) == ((1, 4, 64, 64), (1, 3, 512, 512))
+    assert lines == ["vae_decoder: compared on 512×512 pixels, for the memory of its activations"]
+    assert smaller(found, 8, graph, "vae_decoder", lines.append) is found
+    port = msgspec.structs.replace(graph.inputs[0], shape=(1, 4, 96, 128))
+    built = msgspec.structs.replace(graph, inputs=(port,))
+    assert smaller(carried, 8, built, "vae_decoder", lines.append) is carried
+    assert len(lines) == 1
 
 
 def test_an_engine_that_shows_nothing_is_refused(case: Case) -> None:
