@@ -87,7 +87,7 @@ def export(
         str,
         typer.Option(
             help="Compare the components with torch, the image (components and then a whole "
-            "picture), or none."
+            "picture), the layers (components a layer at a time, in little memory), or none."
         ),
     ] = "components",
     config: Config = None,
@@ -108,6 +108,10 @@ def export(
     ] = None,
     force: Force = False,
     as_json: Json = False,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Stop rather than hold more memory than this, such as 4GB."),
+    ] = None,
 ) -> None:
     """Export a model to a portable bundle, verified against torch.
 
@@ -115,6 +119,7 @@ def export(
     """
     from exporter.defaults import Wanted
     from exporter.export import export as run
+    from exporter.memory import read_size
 
     manifest = run(
         source,
@@ -135,6 +140,7 @@ def export(
             tokenizer_2,
         ),
         wanted=Wanted(steps, guidance_scale),
+        max_memory=None if max_memory is None else read_size(max_memory),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)
@@ -198,6 +204,12 @@ def verify(
     image: Annotated[
         bool, typer.Option("--image", help="Compare a whole picture with diffusers', too.")
     ] = False,
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Compare the components a layer at a time, in little memory."
+        ),
+    ] = False,
     config: Config = None,
     tokenizer: Tokenizer = None,
     vae: Vae = None,
@@ -239,6 +251,7 @@ def verify(
         ),
         locate=locate,
         image=image,
+        by_layer=layers,
         force=force,
         progress=_tell,
     )

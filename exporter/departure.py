@@ -12,7 +12,7 @@ engine's graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,8 @@ import numpy as np
 from exporter.probes import Array, Dependencies, Probe, Step
 from exporter.progress import Progress
 from exporter.report import Departure, Spread, compare
-from exporter.torch_program import TorchProgram, as_array
+from exporter.side_by_side import Pair, SideBySide
+from exporter.torch_program import TorchProgram
 
 LIMITS_DB: dict[str, float] = {"fp32": 100.0, "fp16": 55.0, "bf16": 37.0}
 """PSNR that a node computed apart must reach, by the precision of its weights or arithmetic.
@@ -96,32 +97,47 @@ def find_departure(
     return found
 
 
+def find_within(
+    subject: Subject,
+    feeds: Mapping[str, Array],
+    bounds: Collection[str],
+    within: Collection[str],
+) -> Departure | None:
+    """Finds the first node that departs among some values of a graph.
+
+    Args:
+        subject: what is searched.
+        feeds: one call of the component, by port name.
+        bounds: values between the parts of the graph, which are kept to compute others from.
+        within: the values that may depart.
+
+    Returns:
+        The node with its figures, or None where none departs by itself.
+    """
+    return _Search(subject, feeds, {*bounds, *within}).apart(within)
+
+
 class _Search:
     """One search: torch's values go by once and are kept as long as the graph needs them."""
 
-    def __init__(self, subject: Subject, feeds: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        feeds: Mapping[str, Array],
+        checked: Collection[str] | None = None,
+    ) -> None:
         self._subject = subject
         self._feeds = feeds
-        self._program = subject.program
-        order = {name: index for index, name in enumerate(self._program.operators)}
-        shared = _shared(subject)
-        self._value_of = {operator: value for value, operator in shared.items()}
-        self.checked = {value: order[operator] for value, operator in shared.items()}
-        self._dependencies = Dependencies.of(subject.probe.steps)
+        self._both = SideBySide(subject.probe, subject.program, subject.origins, checked)
+        self.checked = self._both.checked
+        self._dependencies = self._both.dependencies
         self._pristine = Dependencies.of(subject.pristine.steps)
-        self._last_need = self._last_needs()
 
-    def apart(self) -> Departure | None:
+    def apart(self, wanted: Collection[str] | None = None) -> Departure | None:
         """The first value that departs when it is computed from torch's values."""
-        shapes: dict[str, tuple[int, ...]] = {}
-        known: dict[str, Array] = dict(self._feeds)
-        for index, value, reference in self._shared_values():
-            found = self._subject.probe.apart([value], known, shapes)[value]
-            if _departs(reference, found, self._subject.limit_db):
-                return self._named(value, known, shapes, reference, found)
-            shapes[value] = reference.shape
-            known[value] = reference
-            known = {k: v for k, v in known.items() if self._last_need.get(k, index + 1) > index}
+        for pair in self._both.pairs(self._feeds, wanted):
+            if departs(pair.reference, pair.found, self._subject.limit_db):
+                return self._named(pair)
         return None
 
     def in_place(self) -> Departure | None:
@@ -150,12 +166,12 @@ class _Search:
         """The value at a cut, and those before it that something behind it needs."""
         place = self.checked[values[cut]]
         before = values[: cut + 1]
-        return {v for v in before if self._last_need[v] > place} | {values[cut]}
+        return {v for v in before if self._both.needed_after(v, place)} | {values[cut]}
 
     def _departed_in_place(self, values: Sequence[str]) -> set[str]:
         references, found = self._references(values), self._in_place(values)
         threshold = self._subject.threshold_db
-        return {v for v in references if _departs(references[v], found[v], threshold)}
+        return {v for v in references if departs(references[v], found[v], threshold)}
 
     def _pair_in_place(self, value: str) -> tuple[Array, Array]:
         return self._references([value])[value], self._in_place([value])[value]
@@ -168,36 +184,13 @@ class _Search:
     def _references(self, values: Sequence[str]) -> dict[str, Array]:
         """Torch's own values, from one run of the program."""
         wanted = set(values)
-        return {value: found for _, value, found in self._shared_values() if value in wanted}
+        passing = self._both.references(self._feeds)
+        return {value: found for _, value, found in passing if value in wanted}
 
-    def _shared_values(self) -> Iterator[tuple[int, str, Array]]:
-        """Torch's own values that the graph has, too, with their places, as the program runs."""
-        state = self._program.start(self._feeds)
-        for index, operator in enumerate(self._program.operators):
-            state = self._program.advance(state, index)
-            value = self._value_of.get(operator)
-            found = None if value is None else as_array(state.get(operator))
-            if value is not None and found is not None:
-                yield index, value, found
-
-    def _last_needs(self) -> dict[str, int]:
-        """Value → the place in the program of the last shared value that is computed from it."""
-        found: dict[str, int] = dict(self.checked)
-        for value, place in self.checked.items():
-            for needed in self._dependencies.needed(value, self.checked, self.checked):
-                found[needed] = max(found[needed], place)
-        end = len(self._program.operators)
-        return found | dict.fromkeys(set(self._subject.probe.outputs) & found.keys(), end)
-
-    def _named(
-        self,
-        value: str,
-        known: Mapping[str, Array],
-        shapes: Mapping[str, tuple[int, ...]],
-        reference: Array,
-        found: Array,
-    ) -> Departure:
+    def _named(self, pair: Pair) -> Departure:
         """The node behind a value that departs, where several nodes are one operator to torch."""
+        value, known, shapes = pair.value, pair.known, pair.shapes
+        reference, found = pair.reference, pair.found
         subject = self._subject
         steps = self._dependencies.between(value, known, shapes)
         pairs = _paired(steps, self._pristine.between(value, known, shapes), value)
@@ -205,7 +198,7 @@ class _Search:
             expected = subject.pristine.apart(list(pairs.values()), known, shapes)
             within = subject.probe.apart(list(pairs), known, shapes)
             for name, twin in pairs.items():
-                if _departs(expected[twin], within[name], subject.limit_db):
+                if departs(expected[twin], within[name], subject.limit_db):
                     return self._report(
                         twin, value, steps, expected[twin], within[name], where="apart"
                     )
@@ -250,18 +243,6 @@ class _Search:
         return next((found for found in known if found is not None), step)
 
 
-def _shared(subject: Subject) -> dict[str, str]:
-    """The graph's values that the program has too → its name there, in the program's order."""
-    order = {name: index for index, name in enumerate(subject.program.operators)}
-    given = {value for step in subject.probe.steps for value in step.outputs}
-    found: dict[str, str] = {}
-    for value, names in subject.origins.items():
-        places = [name for name in names if name in order]
-        if value in given and places:
-            found[value] = min(places, key=order.__getitem__)  # the first of equal ones
-    return dict(sorted(found.items(), key=lambda item: order[item[1]]))
-
-
 def _paired(steps: Sequence[Step], pristine: Sequence[Step], last: str) -> dict[str, str]:
     """Values before `last` → their twins, in order: by place, else by name where nodes differ."""
     ours, twins = (
@@ -273,7 +254,7 @@ def _paired(steps: Sequence[Step], pristine: Sequence[Step], last: str) -> dict[
     return {name: name for name in ours if name in twins}
 
 
-def _departs(reference: Array, found: Array, limit_db: float) -> bool:
+def departs(reference: Array, found: Array, limit_db: float) -> bool:
     """Whether a value misses its limit, or one of the two is not finite."""
     if reference.shape != found.shape:
         return True

@@ -13,7 +13,10 @@ from exporter.components.base import Config
 from exporter.defaults import Wanted, defaults
 from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
+from exporter.memory import limited
+from exporter.needs import check_needs
 from exporter.passes import PORTABLE, apply
+from exporter.phases import FINISH, WEIGHTS, WRITE, begin, work_on
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, weight_keys
 from exporter.portable_manifest import latents_of, portable_manifest, tasks_of
 from exporter.prepare import Prepared
@@ -33,8 +36,8 @@ from runtimes.samplers.config_fields import check_fields
 DType = Literal["source", "fp32", "fp16"]
 DTYPES: tuple[DType, ...] = ("source", "fp32", "fp16")
 
-Verify = Literal["components", "image", "none"]
-VERIFY: tuple[Verify, ...] = ("components", "image", "none")
+Verify = Literal["components", "image", "layers", "none"]
+VERIFY: tuple[Verify, ...] = ("components", "image", "layers", "none")
 
 _STORED = {"fp32": "F32", "fp16": "F16"}
 _ANY_SCHEDULE = "dpmpp-2m"
@@ -54,6 +57,7 @@ class ExportConfig:
         force: replace an existing output, and use nothing of an interrupted run.
         source_options: what the source leaves open, and what is taken from elsewhere.
         wanted: defaults in the place of the model's own.
+        max_memory: bytes that the process may hold; None sets no limit.
     """
 
     source: Path
@@ -64,6 +68,7 @@ class ExportConfig:
     force: bool = False
     source_options: SourceOptions = NO_OPTIONS
     wanted: Wanted = _MODELS_OWN
+    max_memory: int | None = None
 
 
 def export(
@@ -76,6 +81,7 @@ def export(
     force: bool = False,
     source_options: SourceOptions = NO_OPTIONS,
     wanted: Wanted = _MODELS_OWN,
+    max_memory: int | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Exports a model to a portable bundle.
@@ -87,10 +93,13 @@ def export(
         output: the bundle, which appears whole or not at all.
         dtype: "source" keeps each weight's dtype, "fp32" and "fp16" cast.
         components: component names; None for all.
-        verify: "components" compares each with torch, "image" a whole picture too, "none" nothing.
+        verify: "components" compares each with torch, "image" a whole picture too, "layers" each a
+            layer at a time, in little memory, "none" nothing.
         force: replace an existing output, and use nothing of an interrupted run.
         source_options: what the source leaves open, and what is taken from elsewhere.
         wanted: defaults in the place of the model's own.
+        max_memory: bytes that this process may hold while it exports, what it held before
+            included; None sets no limit.
         progress: called with lines on what is done.
 
     Returns:
@@ -102,12 +111,26 @@ def export(
         SourceError: the source is refused.
         WeightError: a weight is missing, unexpected or misshapen.
         VerificationError: a component departs from torch.
+        MemoryLimitError: it needs more than `max_memory`.
     """
     config = ExportConfig(
-        Path(source), Path(output), dtype, components, verify, force, source_options, wanted
+        Path(source),
+        Path(output),
+        dtype,
+        components,
+        verify,
+        force,
+        source_options,
+        wanted,
+        max_memory,
     )
     _check_options(config)
-    check_free(config.output, force=force, known_by=BUNDLE, source=config.source)
+    with limited(config.max_memory):
+        return _export(config, progress)
+
+
+def _export(config: ExportConfig, progress: Progress) -> Manifest:
+    check_free(config.output, force=config.force, known_by=BUNDLE, source=config.source)
     model = open_source(config.source, config.source_options, progress)
     refiner = open_refiner(config.source_options, progress)
     both = prepare_both(model, config.components, refiner, progress)
@@ -132,12 +155,13 @@ def export(
     )
     for name, item in prepared.items():
         _check_dtypes(name, item, config.dtype)
+    check_needs(prepared, config.max_memory, config.verify)
     plans = {name: _plan(item, config.dtype) for name, item in prepared.items()}
     check_room(config.output, _needed_bytes(plans))
     own = [name for name in recognised.family.components if name in prepared]
     texts = canonical_texts(model, recognised.family, own) | refiner_texts(both.refiner)
     run = _fingerprint(texts, prepared, plans, config)
-    with resumable(config.output, run, force=force, progress=progress) as journal:
+    with resumable(config.output, run, force=config.force, progress=progress) as journal:
         folder = journal.content
         hashes: dict[str, str] = {}
         for name, item in prepared.items():
@@ -169,7 +193,14 @@ def export(
             from exporter.report import require_parity, write_report
             from exporter.verify import verify_components
 
-            report = verify_components(folder, manifest, prepared, journal, progress=progress)
+            report = verify_components(
+                folder,
+                manifest,
+                prepared,
+                journal,
+                by_layer=config.verify == "layers",
+                progress=progress,
+            )
             require_parity(report)
             if config.verify == "image":
                 from exporter.verify_image import with_image
@@ -177,6 +208,7 @@ def export(
                 report = with_image(folder, manifest, prepared, report, progress)
                 require_parity(report)
             write_report(folder, report)
+        begin(FINISH)
         write_manifest(folder, manifest)
     return manifest
 
@@ -259,15 +291,24 @@ def export_component(
     Returns:
         The SHA-256 of its weight file, by path in the bundle.
     """
+    with work_on(name):
+        return _export_component(folder, name, item, plan, progress)
+
+
+def _export_component(
+    folder: Path, name: str, item: Prepared, plan: Mapping[str, Planned], progress: Progress
+) -> dict[str, str]:
     start = time.perf_counter()
     model = apply(capture(item.component, item.config), PORTABLE)
     captured = time.perf_counter()
+    begin(WRITE)
     # A half of the VAE uses its own part of the file.
     used = {key: plan[key] for key in weight_keys(model)}
     bind(model, {key: (planned.dtype, planned.source.shape) for key, planned in used.items()})
     target = folder / name
     target.mkdir()
     save(model, target / GRAPH_NAME)
+    begin(WEIGHTS)
     sha256 = stream(target / WEIGHTS_NAME, used)
     (target / "config.json").write_bytes(encode(item.config))
     done = time.perf_counter()

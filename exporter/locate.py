@@ -120,24 +120,42 @@ def subject_of(folder: Path, graph: Graph, captured: Recaptured, threshold_db: f
     )
 
 
-def _probes(folder: Path, graph: Graph, captured: Recaptured) -> tuple[Probe, Probe, Origins]:
-    """The bundle's graph, the same as it should be, and what they have in common with torch."""
+def running(
+    folder: Path, graph: Graph, captured: Recaptured, lowered: ir.Model | None = None
+) -> tuple[Probe, Origins]:
+    """A bundle's graph as it runs, and what its values are to torch's program.
+
+    Args:
+        folder: the bundle.
+        graph: the component's graph: portable, or of an engine in `SEARCHED`.
+        captured: the component, captured anew.
+        lowered: `captured` in the form of a compiled graph, where it is there already.
+    """
     item = captured.item
     if graph.engine == "openvino":
         from exporter.probes.ov import OvProbe
 
         probe = OvProbe(folder / graph.file, item.weights.keys(), graph.precision)
-        return probe, OnnxProbe(captured.graph(), item.weights), captured.origins
+        return probe, captured.origins
     sizes = _sizes(item, graph)
-    lowered = captured.graph(sizes)
     stored = ir.load(folder / graph.file)
     unbind(stored)
     if graph.engine is None:
         set_origins(stored.graph, captured.origins)
-        stored = lower(stored, sizes)
-    origins = dict(origins_of((stored if graph.engine is None else lowered).graph))
-    weights = read_header(folder / graph.weights[0])
-    return OnnxProbe(stored, weights), OnnxProbe(lowered, item.weights), origins
+        named = stored = lower(stored, sizes)
+    else:
+        named = lowered or captured.graph(sizes)
+    origins = dict(origins_of(named.graph))
+    return OnnxProbe(stored, read_header(folder / graph.weights[0])), origins
+
+
+def _probes(folder: Path, graph: Graph, captured: Recaptured) -> tuple[Probe, Probe, Origins]:
+    """The bundle's graph, the same as it should be, and what they have in common with torch."""
+    item = captured.item
+    lowered = None if graph.engine == "openvino" else captured.graph(_sizes(item, graph))
+    probe, origins = running(folder, graph, captured, lowered)
+    pristine = OnnxProbe(captured.graph() if lowered is None else lowered, item.weights)
+    return probe, pristine, origins
 
 
 def _sizes(item: Prepared, graph: Graph) -> dict[str, int]:

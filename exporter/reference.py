@@ -1,8 +1,8 @@
 """The torch side of a comparison: networks with a source's weights, and inputs worth comparing on.
 
-One network is in memory at a time. Inputs are real: embeddings of real prompts, latents along a
-4-step guided trajectory, the picture that it ends in. What a later component is fed with is carried
-from the earlier ones.
+One weight of a network is in memory at a time. Inputs are real: embeddings of real prompts, latents
+along a 4-step guided trajectory, the picture that it ends in. What a later component is fed with is
+carried from the earlier ones.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from exporter.components.base import Component, Config
 from exporter.components.unet import TEXT_WIDTH
 from exporter.errors import SourceError
+from exporter.mapped_network import MappedNetwork, read_float32, set_buffers
 from exporter.picture_numbers import about_picture
 from exporter.prepare import Prepared
 from exporter.weights import Tensor
@@ -136,21 +137,13 @@ def load_network(
     """
     with torch.device("meta"):
         network = component.build(config)
-    buffers = component.buffers(config)
-    state: dict[str, torch.Tensor] = {}
-    for name in network.state_dict():
-        key = component.canonical(name)
-        if key in weights:
-            values = np.ascontiguousarray(weights[key].read(), dtype=np.float32)
-            # frombuffer's arrays are read-only; torch wants to own what it may write to.
-            state[name] = torch.from_numpy(values if values.flags.writeable else values.copy())
+    state = {
+        name: read_float32(weights[key])
+        for name in network.state_dict()
+        if (key := component.canonical(name)) in weights
+    }
     network.load_state_dict(state, strict=False, assign=True)
-    for name, _ in list(network.named_buffers()):
-        key = component.canonical(name)
-        if key in buffers:
-            owner, _, leaf = name.rpartition(".")
-            values = torch.from_numpy(np.array(buffers[key]))
-            network.get_submodule(owner).register_buffer(leaf, values, persistent=False)
+    set_buffers(network, component, config)
     return network.eval().requires_grad_(False)
 
 
@@ -158,14 +151,14 @@ def load_network(
 def recording(
     component: Component, config: Config, weights: Mapping[str, Tensor], samples: list[Sample]
 ) -> Generator[Record]:
-    """Loads a network, gives a function that runs it and keeps feeds and outputs, and frees it."""
-    network: torch.nn.Module | None = load_network(component, config, weights)
+    """Gives a function that runs a network on weights in their files, and keeps what it gave."""
+    mapped: MappedNetwork | None = MappedNetwork(component, config, weights)
 
     def run(feeds: Feeds) -> Mapping[str, Array]:
-        assert network is not None
+        assert mapped is not None
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in feeds.items()}
-        with torch.inference_mode():
-            results = component.reference(network, config, tensors)
+        with torch.inference_mode(), mapped.reading():
+            results = component.reference(mapped.network, config, tensors)
         outputs = {name: value.float().numpy() for name, value in results.items()}
         samples.append(Sample(dict(feeds), outputs))
         return outputs
@@ -173,7 +166,7 @@ def recording(
     try:
         yield run
     finally:
-        network = None
+        mapped = None
         gc.collect()
 
 

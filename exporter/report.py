@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from exporter.staged_files import VERIFICATION_NAME
 from runtimes.version import VERSION
 
 Array = NDArray[Any]
+
+_AT_ONCE = 2**20
 
 THRESHOLDS_DB: dict[str, float] = {"fp32": 80.0, "fp16": 45.0, "bf16": 35.0}
 """PSNR that a component must reach, by the precision of its arithmetic or of rounded weights.
@@ -112,6 +116,42 @@ def _range(found: Spread) -> str:
     return f"{found.minimum:.4g} to {found.maximum:.4g}{bad}"
 
 
+class LayersReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Parity of one component's layers, each on torch's own input, for one call.
+
+    Attributes:
+        layers: figures of each layer's worst output, by the path of its module, in torch's order.
+        worst: the layer that is furthest from torch.
+        limit_db: what every layer must reach.
+        departing: layers that miss it.
+        program: of the outputs of torch's captured program, which the layers are compared with,
+            against the network's own.
+        sizes: shapes of what the component was called with.
+        seconds: that the comparison took.
+        passed: whether all layers and the program agree.
+    """
+
+    layers: dict[str, Comparison]
+    worst: str
+    limit_db: float
+    departing: tuple[str, ...]
+    program: dict[str, Comparison]
+    sizes: dict[str, tuple[int, ...]]
+    seconds: float
+    passed: bool
+
+    def __str__(self) -> str:
+        """One line for people."""
+        found = self.layers[self.worst]
+        reached = "equal" if found.psnr_db is None else f"{found.psnr_db:.1f} dB"
+        bad = len(self.departing)
+        kept = "all reach" if not bad else f"{bad} miss"
+        return (
+            f"{len(self.layers)} layers, {kept} {self.limit_db:g} dB; worst is {self.worst}, "
+            f"{reached}, max abs {found.max_abs:.3g} of {found.peak:.3g}"
+        )
+
+
 class ComponentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Parity of one component: figures by output, and whether all reach the threshold.
 
@@ -123,6 +163,8 @@ class ComponentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         seconds_reference: that torch took.
         seconds_engine: that the engine took, loading included.
         departure: the first node that departs, where it was looked for and found.
+        layers: where the component was compared a layer at a time; outputs are then each of its
+            own layer, on torch's own input.
     """
 
     samples: int
@@ -132,6 +174,7 @@ class ComponentReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     seconds_reference: float
     seconds_engine: float
     departure: Departure | None = None
+    layers: LayersReport | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -163,6 +206,8 @@ def require_parity(report: Report) -> None:
         if not result.passed:
             output, worst = worst_output(result)
             where = "" if result.departure is None else f" {result.departure}."
+            if result.layers is not None:
+                raise VerificationError(f"{name} departs from torch: {result.layers}.{where}")
             raise VerificationError(
                 f"{name} departs from torch: {output} has PSNR {worst.psnr_db or 0:.1f} dB where "
                 f"{result.threshold_db:g} dB are asked for (max abs {worst.max_abs:.3g} of "
@@ -192,21 +237,47 @@ def compare(pairs: list[tuple[Array, Array]]) -> Comparison:
     Args:
         pairs: (reference, output), of the same shape each.
     """
-    reference = np.concatenate([np.ravel(a) for a, _ in pairs]).astype(np.float64)
-    output = np.concatenate([np.ravel(b) for _, b in pairs]).astype(np.float64)
-    both = np.isfinite(reference) & np.isfinite(output)
-    a, b = reference[both], output[both]
-    peak = float(np.abs(a).max(initial=0.0))
-    error = float(np.mean((a - b) ** 2)) if a.size else float("inf")
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    parts = [part for reference, output in pairs for part in _parts(reference, output)]
+    sums = np.sum([part.sums for part in parts], axis=0)
+    count, error, dot, squares, found_squares, bad, reference_bad = sums.tolist()
+    peak = max((part.peak for part in parts), default=0.0)
+    norm = math.sqrt(squares) * math.sqrt(found_squares)
     return Comparison(
-        max_abs=float(np.abs(a - b).max(initial=0.0)),
+        max_abs=max((part.max_abs for part in parts), default=0.0),
         peak=peak,
-        psnr_db=_psnr_db(peak, error),
-        cosine=float(a @ b) / norm if norm else float(not a.any() and not b.any()),
-        non_finite=int((~np.isfinite(output)).sum()),
-        reference_non_finite=int((~np.isfinite(reference)).sum()),
+        psnr_db=_psnr_db(peak, error / count if count else math.inf),
+        cosine=dot / norm if norm else float(squares == found_squares),
+        non_finite=int(bad),
+        reference_non_finite=int(reference_bad),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Of some values: their count, sums of squared error, product, squares; NaN or Inf in each."""
+
+    sums: tuple[float, ...]
+    peak: float
+    max_abs: float
+
+
+def _parts(reference: Array, output: Array) -> Iterator[_Part]:
+    """Figures of a million values at a time: their float64 copies would be four times an array."""
+    ours, theirs = np.ravel(reference), np.ravel(output)
+    for start in range(0, max(len(ours), 1), _AT_ONCE):
+        a = ours[start : start + _AT_ONCE].astype(np.float64)
+        b = theirs[start : start + _AT_ONCE].astype(np.float64)
+        finite_a, finite_b = np.isfinite(a), np.isfinite(b)
+        bad, reference_bad = len(b) - finite_b.sum(), len(a) - finite_a.sum()
+        if bad or reference_bad:
+            a, b = a[finite_a & finite_b], b[finite_a & finite_b]
+        difference = a - b
+        sums = (len(a), difference @ difference, a @ b, a @ a, b @ b, bad, reference_bad)
+        yield _Part(
+            tuple(map(float, sums)),
+            float(np.abs(a).max(initial=0.0)),
+            float(np.abs(difference).max(initial=0.0)),
+        )
 
 
 def _psnr_db(peak: float, error: float) -> float | None:

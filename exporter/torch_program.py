@@ -16,6 +16,7 @@ from torch.fx.node import map_arg
 
 from exporter.components.base import Component, Config
 from exporter.errors import SourceError
+from exporter.mapped_network import read_float32
 from exporter.weights import Tensor
 
 Array = NDArray[Any]
@@ -93,8 +94,7 @@ class TorchProgram:
         key = self._keys[node.name]
         if key in self._buffers:
             return torch.from_numpy(np.array(self._buffers[key]))
-        values = np.ascontiguousarray(self._weights[key].read(), dtype=np.float32)
-        return torch.from_numpy(values if values.flags.writeable else values.copy())
+        return read_float32(self._weights[key])
 
     def _last_uses(self, program: torch.export.ExportedProgram) -> dict[str, int]:
         places = {node.name: index for index, node in enumerate(self._nodes)}

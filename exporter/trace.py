@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from exporter.components.base import Component, Config
 from exporter.passes.naming import MODULE_KEY, set_origins
+from exporter.phases import CAPTURE, CONVERT, begin
 from runtimes.manifest import Port
 
 OPSET = 23
@@ -61,12 +62,14 @@ def capture(component: Component, config: Config) -> ir.Model:
 
 def trace(component: Component, config: Config) -> Traced:
     """Captures a component; see `capture`. Gives torch's program beside the model."""
+    begin(CAPTURE)
     with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
         network = component.build(config).eval().requires_grad_(False)
         wrapped = component.wrap(network, config)
         program = torch.export.export(
             wrapped, examples(component, config), dynamic_shapes=_dynamic(component, config)
         )
+        begin(CONVERT)
         onnx_program = torch.onnx.export(
             program,
             dynamo=True,

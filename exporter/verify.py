@@ -21,6 +21,8 @@ from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
 from exporter.locate import find_in_bundle
 from exporter.match import parameters
+from exporter.needs import announce
+from exporter.phases import VERIFY, begin, work_on
 from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
 from exporter.reference import Carried, Sample, carried_widths, run_reference
@@ -39,6 +41,7 @@ from exporter.report import (
 )
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.verify_image import check_drawable, with_image
+from exporter.verify_layers import verify_layers
 from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
@@ -55,6 +58,7 @@ def verify(
     source_options: SourceOptions = NO_OPTIONS,
     locate: bool = False,
     image: bool = False,
+    by_layer: bool = False,
     force: bool = False,
     progress: Progress = silent,
 ) -> Report:
@@ -70,6 +74,8 @@ def verify(
         source_options: as at the export, where the source is given.
         locate: look for a departing node in every component, also in those that pass.
         image: also compare a whole picture with diffusers', where all components agree.
+        by_layer: compare the components a layer at a time, each on torch's own input: in the memory
+            of one layer and of the activations.
         force: use nothing of an interrupted run.
         progress: called with lines on what is done.
 
@@ -86,10 +92,16 @@ def verify(
     prepared = references(
         opened, None if against is None else Path(against), source_options, progress
     )
-    run = _fingerprint(opened, prepared, locate=locate)
+    run = _fingerprint(opened, prepared, locate=locate, by_layer=by_layer)
     with cached_journal(run, force=force, progress=progress) as journal:
         report = verify_components(
-            folder, manifest, prepared, journal, locate=locate, progress=progress
+            folder,
+            manifest,
+            prepared,
+            journal,
+            locate=locate,
+            by_layer=by_layer,
+            progress=progress,
         )
         if not image:
             return report
@@ -99,13 +111,13 @@ def verify(
         return with_image(folder, manifest, prepared, report, progress)
 
 
-def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], *, locate: bool) -> Fingerprint:
+def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], **options: bool) -> Fingerprint:
     content = {
         # It has the hashes of all files, and opening has compared them.
         "manifest": bundle.sha256,
         "references": {name: [item.config, item.weights] for name, item in prepared.items()},
     }
-    return fingerprint("verify", content, {"locate": locate})
+    return fingerprint("verify", content, options)
 
 
 def verify_components(
@@ -115,6 +127,7 @@ def verify_components(
     journal: Journal,
     *,
     locate: bool = False,
+    by_layer: bool = False,
     progress: Progress,
 ) -> Report:
     """Compares the graphs of a bundle, which may be staged still, with torch.
@@ -126,22 +139,33 @@ def verify_components(
             picture is made.
         journal: keeps the figures of each component, and what it hands on.
         locate: look for a departing node also where a component passes.
+        by_layer: compare each a layer at a time.
         progress: called with lines on what is done.
     """
     unet = next((i.config for i in prepared.values() if i.component.name == "unet"), None)
     carried = Carried.initial(manifest, *carried_widths(unet))
     results: dict[str, ComponentReport] = {}
+    kind = "verification by layer" if by_layer else "verification"
     for name in manifest.components:
         handed_on = journal.kept / name
 
         def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
-            result, left = verify_component(
-                folder, manifest, name, prepared[name], carried, locate=locate, progress=progress
-            )
+            given = (name, prepared[name], carried)
+            with work_on(name):
+                begin(VERIFY)
+                announce(name, prepared[name], progress, by_layer=by_layer)
+                if by_layer:
+                    threshold = threshold_db(manifest, manifest.components[name].graphs["model"])
+                    seen = _as_seen(manifest, name)
+                    result, left = verify_layers(folder, seen, *given, threshold, progress)
+                else:
+                    result, left = verify_component(
+                        folder, manifest, *given, locate=locate, progress=progress
+                    )
             left.save(handed_on)
             return result
 
-        results[name] = journal.step(f"{name}, verification", run, ComponentReport)
+        results[name] = journal.step(f"{name}, {kind}", run, ComponentReport)
         carried = Carried.load(handed_on)
     return Report(
         engine=manifest.target or "onnxruntime",

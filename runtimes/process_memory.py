@@ -29,6 +29,18 @@ def peak_rss_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def rss_bytes() -> int | None:
+    """The memory that this process holds; None where the system doesn't tell.
+
+    Where it tells the largest alone (macOS) that is given: it is never less.
+    """
+    if sys.platform == "linux":
+        told = _status_bytes("VmRSS")
+        if told is not None:
+            return told
+    return peak_rss_bytes()
+
+
 def _status_bytes(name: str) -> int | None:
     """A line such as "VmHWM:   1672 kB"; some containers' kernels leave it out."""
     try:
