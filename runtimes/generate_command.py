@@ -193,6 +193,10 @@ def generate(
             help="Over a field of the scheduler config; may be repeated.",
         ),
     ] = None,
+    image_guidance_scale: Annotated[
+        float | None,
+        typer.Option(help="How closely InstructPix2Pix keeps to --image, from 1; 1.5 if absent."),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 

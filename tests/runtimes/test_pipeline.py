@@ -353,6 +353,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "negative_aesthetic_score": None,
         "denoising_end": None,
         "denoising_start": None,
+        "image_guidance_scale": None,
     }
 
 
