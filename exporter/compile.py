@@ -156,12 +156,14 @@ def _check(bundle: Bundle, config: CompileConfig) -> None:
         )
     if (config.height is None) != (config.width is None):
         raise UsageError("give both --height and --width, or neither.")
-    factor = manifest.latents.vae_factor
+    space = manifest.latents
+    factor = space.vae_factor * space.multiple
+    whose = "the VAE's factor" if space.multiple == 1 else "as the U-Net takes them"
     for name, size in (("height", config.height), ("width", config.width)):
         if size is not None and (size <= 0 or size % factor):
             below = max(size // factor, 1) * factor
             raise UsageError(
-                f"{name} {size} is not a positive multiple of {factor}, the VAE's factor; nearest "
+                f"{name} {size} is not a positive multiple of {factor}, {whose}; nearest "
                 f"are {below} and {below + factor}."
             )
     if config.batch is not None and config.batch < 1:

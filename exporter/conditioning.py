@@ -9,7 +9,9 @@ from exporter.errors import SourceError
 from exporter.source import Source
 from runtimes.manifest import Conditioning, Port
 
-_TEXT_TIME = "text_time"
+TEXT_TIME = "text_time"
+"""`addition_embed_type` of SDXL's U-Nets."""
+
 _DEFAULTS: Mapping[str, bool] = {
     "force_zeros_for_empty_prompt": True,
     "requires_aesthetics_score": False,
@@ -27,7 +29,7 @@ def conditioning(source: Source) -> Conditioning | None:
     Raises:
         SourceError: a setting is neither true nor false.
     """
-    if source.config("unet").get("addition_embed_type") != _TEXT_TIME:
+    if source.config("unet").get("addition_embed_type") != TEXT_TIME:
         return None
     return Conditioning(**{name: _setting(source, name) for name in _DEFAULTS})
 

@@ -110,7 +110,13 @@ def defaults(
 
     Raises:
         SourceError: the U-Net's own size is neither a number nor a pair of such.
+        UsageError: guidance is wanted of a model that takes no text.
     """
+    if not family.tokenizers and (wanted.guidance_scale or 0) > 1:
+        raise UsageError(
+            f"guidance_scale is {wanted.guidance_scale:g}, and models of family {family.name} "
+            "take no text: nothing guides them; leave it out."
+        )
     height, width = _sample_size(unet)
     steps, scale = _usual(family, unet, scheduler)
     return Defaults(

@@ -121,7 +121,7 @@ def export(
     for part, reason in recognised.family.left_out.items():
         if model.has(part):
             progress(f"{part} is left out: {reason}")
-    latents = latents_of(recognised)
+    latents = latents_of(recognised, prepared)
     usual = defaults(
         recognised.family,
         recognised.configs["unet"],

@@ -18,6 +18,7 @@ from exporter.progress import Progress
 from exporter.source import NETWORKS, PICKLES
 from exporter.sources.folder import (
     MODEL_INDEX,
+    OTHER_NAMES,
     SCHEDULER,
     TOKENIZER_FILES,
     VARIANTS,
@@ -28,6 +29,7 @@ from runtimes.errors import UsageError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CONFIG = "config.json"
+_FOLDERS = (*NETWORKS, *OTHER_NAMES.values())
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
 _TIMEOUT_SECONDS = 30
 _WORTH_TELLING_BYTES = 1_000_000
@@ -113,7 +115,7 @@ def open_hub_model(hub_id: str, revision: str | None, progress: Progress) -> Hub
         return model
     if MODEL_INDEX not in model.sizes:
         raise _no_model(hub_id, list(model.sizes))
-    wanted = [MODEL_INDEX, SCHEDULER, *(f"{folder}/{_CONFIG}" for folder in NETWORKS)]
+    wanted = [MODEL_INDEX, SCHEDULER, *(f"{folder}/{_CONFIG}" for folder in _FOLDERS)]
     wanted += [f"{folder}/{name}" for folder in _TOKENIZERS for name in TOKENIZER_FILES]
     for name in wanted:
         if name in model.sizes:

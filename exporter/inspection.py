@@ -11,6 +11,7 @@ import msgspec
 from exporter.components.base import Config, class_name
 from exporter.errors import SourceError
 from exporter.families import family_of
+from exporter.families.table import networks_of
 from exporter.original.identify import CHECKPOINT, identify
 from exporter.source import NETWORKS, Source, SourceOptions, refuse_pickle
 from exporter.sources.checkpoint import Checkpoint, Inferred, open_checkpoint
@@ -166,7 +167,7 @@ def _inspect_folder(path: Path) -> SourceInspection:
             )
         ),
         networks={
-            name: _network(opened, name, f"{name}/config.json")
+            name: _network(opened, name, f"{opened.named(name)}/config.json")
             for name in NETWORKS
             if opened.has(name)
         },
@@ -176,6 +177,8 @@ def _inspect_folder(path: Path) -> SourceInspection:
 
 def _said(unet: Config) -> str:
     """The fields of a U-Net's config that tell families apart."""
+    if class_name(unet) != "UNet2DConditionModel":
+        return f"_class_name={class_name(unet)}"
     if (added := unet.get("addition_embed_type")) is not None:
         width = unet.get("cross_attention_dim")
         return f"addition_embed_type={added} and cross_attention_dim={width}"
@@ -204,7 +207,7 @@ def _inspected(
         prediction_type=prediction[0],
         prediction_known_from=prediction[1],
         networks=networks,
-        missing=tuple(n for n in (*family.tokenizers, "unet", "vae") if n not in networks),
+        missing=tuple(name for name in networks_of(family.components) if name not in networks),
         unused_weights=len(source.parts.unused) if isinstance(source, Checkpoint) else 0,
         metadata=metadata,
     )

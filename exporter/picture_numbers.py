@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.components.base import Config
-from exporter.components.unet import UNet
+from exporter.components.unet import numbers_of_picture
+from exporter.conditioning import TEXT_TIME
 from exporter.errors import SourceError
 
 Array = NDArray[Any]
@@ -24,10 +25,9 @@ defaults."""
 
 def about_picture(config: Config, pooled: Array) -> dict[str, Array]:
     """What an SDXL U-Net is told beside the states, for both halves; nothing for others."""
-    ports = {port.role: port for port in UNet().inputs(config)}
-    if "time_ids" not in ports:
+    if config.get("addition_embed_type") != TEXT_TIME:
         return {}
-    count = ports["time_ids"].shape[-1]
+    count = numbers_of_picture(config)
     if count not in PICTURE_NUMBERS:
         raise SourceError(
             f"unet: it takes {count} numbers about a picture, for which no verification inputs are "
@@ -35,5 +35,5 @@ def about_picture(config: Config, pooled: Array) -> dict[str, Array]:
         )
     return {
         "text_embeds": np.concatenate([pooled[2:3], pooled[:1]]),
-        "time_ids": np.array(PICTURE_NUMBERS[int(count)], np.float32),
+        "time_ids": np.array(PICTURE_NUMBERS[count], np.float32),
     }

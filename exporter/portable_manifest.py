@@ -13,6 +13,7 @@ from exporter.components.vae import VaeDecoder
 from exporter.conditioning import conditioning
 from exporter.errors import SourceError
 from exporter.families import Recognised
+from exporter.families.table import Family
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME
 from exporter.prepare import Prepared
 from exporter.source import Source
@@ -97,8 +98,12 @@ def portable_manifest(
     )
 
 
-def latents_of(recognised: Recognised) -> Latents:
+def latents_of(recognised: Recognised, prepared: Mapping[str, Prepared]) -> Latents:
     """The latent space of a model, SD 1.x's where it has no VAE.
+
+    Args:
+        recognised: the model.
+        prepared: its components in the bundle.
 
     Raises:
         SourceError: the VAE's config has another count of numbers than of channels.
@@ -107,11 +112,23 @@ def latents_of(recognised: Recognised) -> Latents:
     vae = {} if given is None else VaeDecoder().normalise(given)
     return Latents(
         channels=int(vae.get("latent_channels", 4)),
-        scaling_factor=float(vae.get("scaling_factor", 0.18215)),
+        scaling_factor=_scaling_factor(recognised.family, vae),
         vae_factor=vae_factor(vae) if vae else 8,
+        multiple=_multiple(prepared),
         latents_mean=_by_channel(vae, "latents_mean"),
         latents_std=_by_channel(vae, "latents_std"),
     )
+
+
+def _scaling_factor(family: Family, vae: Config) -> float:
+    own = family.scaling_factor
+    return float(vae.get("scaling_factor", 0.18215)) if own is None else own
+
+
+def _multiple(prepared: Mapping[str, Prepared]) -> int:
+    """What the U-Net's sides must be multiples of, in latent cells."""
+    unet = prepared.get("unet")
+    return 1 if unet is None else max(unet.component.multiples(unet.config).values(), default=1)
 
 
 def _by_channel(vae: Config, field: str) -> tuple[float, ...] | None:
@@ -129,7 +146,13 @@ def _by_channel(vae: Config, field: str) -> tuple[float, ...] | None:
     return tuple(map(float, numbers))
 
 
-_WITHOUT_VAE_ENCODER = ("text-to-image", "upscaling", "latent-upscaling")
+_WITHOUT_VAE_ENCODER = (
+    "text-to-image",
+    "unconditional",
+    "upscaling",
+    "latent-upscaling",
+    "super-resolution",
+)
 """Tasks that encode no picture, or need not."""
 
 
@@ -175,7 +198,7 @@ def component_entry(name: str, item: Prepared, dtype: str) -> ComponentEntry:
         precision=precision,
     )
     recipe = Recipe(
-        component=component.name,
+        component=component.wrapper,
         class_name=class_name(config),
         config=f"{name}/config.json",
         weights=f"{name}/{WEIGHTS_NAME}",

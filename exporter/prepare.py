@@ -54,9 +54,12 @@ def prepare(
         if name in wanted
     }
     if "unet" in configs:
-        check_conditioning(source, load_component("unet").inputs(configs["unet"]))
+        check_conditioning(source, _wrapper(recognised, "unet").inputs(configs["unet"]))
     # Only now the weights: those of a model on the Hub are downloaded when they are asked for.
-    return {name: _match(source, name, config) for name, config in configs.items()}, recognised
+    matched = {
+        name: _match(source, _wrapper(recognised, name), config) for name, config in configs.items()
+    }
+    return matched, recognised
 
 
 def _check_agreement(source: Source, recognised: Recognised) -> None:
@@ -114,7 +117,7 @@ def _lacks_encoder(source: Source, recognised: Recognised, missing: list[str]) -
 
 def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     """A component's config in its one form, once it is known to be supported."""
-    component = load_component(name)
+    component = _wrapper(recognised, name)
     if component.source not in recognised.configs:
         raise source.lacks(component.source)
     given = recognised.configs[component.source]
@@ -127,8 +130,11 @@ def _settle(source: Source, recognised: Recognised, name: str) -> Config:
     return component.complete(config, recognised.configs)
 
 
-def _match(source: Source, name: str, config: Config) -> Prepared:
-    component = load_component(name)
+def _wrapper(recognised: Recognised, name: str) -> Component:
+    return load_component(recognised.family.wrappers.get(name, name))
+
+
+def _match(source: Source, component: Component, config: Config) -> Prepared:
     return Prepared(component, config, match(component, config, source.tensors(component.source)))
 
 

@@ -120,9 +120,8 @@ Record = Callable[[Feeds], Mapping[str, Array]]
 
 def carried_widths(unet: Config | None) -> tuple[int, int]:
     """The columns of embeddings and pooled embeddings that a U-Net takes; 1 where it has none."""
-    if unet is None:
-        return 1, 1
-    return int(unet["cross_attention_dim"]), int(unet.get(TEXT_WIDTH) or 1)
+    told = {} if unet is None else unet
+    return int(told.get("cross_attention_dim") or 1), int(told.get(TEXT_WIDTH) or 1)
 
 
 def load_network(
@@ -265,6 +264,8 @@ def unet_samples(
 ) -> Array:
     """Runs the U-Net along a guided DDIM trajectory of four steps, both halves in one call.
 
+    One that takes no text is not guided.
+
     Args:
         run: the reference.
         config: the U-Net's config.
@@ -282,22 +283,22 @@ def unet_samples(
     channels = int(config["out_channels"])
     x = generator.randn((1, channels, *size))
     extra = _extra_channels(generator, int(config["in_channels"]) - channels, size)
-    context = np.concatenate([embeddings[2:3], embeddings[:1]])
-    context = context[..., -int(config["cross_attention_dim"]) :]
+    text = _text_feeds(config, embeddings)
+    halves = 2 if text else 1
     added = {**_added_feeds(config), **about_picture(config, pooled)}
     denoised = x
     timesteps = np.linspace(len(alphas_cumprod) - 1, 0, STEPS + 1)[:-1].round().astype(int)
     for index, timestep in enumerate(timesteps):
-        sample = np.repeat(np.concatenate([x, extra], axis=1), 2, axis=0)
+        sample = np.repeat(np.concatenate([x, extra], axis=1), halves, axis=0)
         feeds = {
             "sample": sample,
             "timestep": np.array([timestep], np.float32),
-            "encoder_hidden_states": context,
+            **text,
             **added,
         }
-        feeds |= told_scale(config, 2)
-        uncond, cond = np.split(run(feeds)["out_sample"], 2)
-        output = uncond + GUIDANCE_SCALE * (cond - uncond)
+        feeds |= told_scale(config, halves)
+        uncond, *conds = np.split(run(feeds)["out_sample"], halves)
+        output = uncond + sum(GUIDANCE_SCALE * (cond - uncond) for cond in conds)
         alpha, sigma = _level(float(alphas_cumprod[timestep]))
         denoised, eps = _estimates(x, output, alpha, sigma, prediction_type)
         last = index + 1 == len(timesteps)
@@ -361,6 +362,15 @@ def _extra_channels(generator: noise.Generator, channels: int, size: tuple[int, 
         extra[:, :1, height // 4 : height // 2, width // 4 : width // 2] = 1
         extra[:, 1:] = generator.randn((1, channels - 1, *size)) * (1 - extra[:, :1])
     return extra
+
+
+def _text_feeds(config: Config, embeddings: Array) -> dict[str, Array]:
+    """Text embeddings of both halves; nothing for a U-Net that takes no text."""
+    width = config.get("cross_attention_dim")
+    if width is None:
+        return {}
+    context = np.concatenate([embeddings[2:3], embeddings[:1]])
+    return {"encoder_hidden_states": context[..., -int(width) :]}
 
 
 def _added_feeds(config: Config) -> dict[str, Array]:

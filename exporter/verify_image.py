@@ -26,6 +26,7 @@ from diffusers import (
 )
 from numpy.typing import NDArray
 
+from exporter import textless_picture
 from exporter.components.base import Config
 from exporter.errors import VerificationError
 from exporter.image_report import ImageReport
@@ -37,10 +38,12 @@ from exporter.targets.ort import open_lowered
 from runtimes.bundle import Bundle, read_json
 from runtimes.component import Component
 from runtimes.errors import UsageError
+from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.manifest import Manifest
 from runtimes.metadata import Origin
 from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
+from runtimes.prompts.encoders import takes_text
 from runtimes.result import Preview
 from runtimes.samplers import make_sampler, noise_schedule
 from runtimes.settings import Settings
@@ -70,7 +73,7 @@ _NETWORKS = {
     "unet": "out_sample",
     "vae_decoder": "sample",
 }
-"""What a picture from text takes: component → the output that is read."""
+"""What a picture takes: component → the output that is read. Without text, no text encoder."""
 
 _FLOAT32_BYTES = 4
 _SECOND_ENCODER = "text_encoder_2"
@@ -92,7 +95,7 @@ class Drawn:
 def check_drawable(
     where: object, tasks: Collection[str], components: Collection[str], scheduler: Config
 ) -> None:
-    """Refuses, before slow work, a model of which no picture can be drawn from text.
+    """Refuses, before slow work, a model of which no picture can be drawn.
 
     Args:
         where: the model, as the message names it.
@@ -104,7 +107,8 @@ def check_drawable(
         UsageError: says what is in the way and what to ask for in its place.
     """
     instead = "verify its components alone"
-    if "text-to-image" not in tasks:
+    from_text = "text-to-image" in tasks
+    if not from_text and not set(textless_picture.TASKS) & set(tasks):
         raise UsageError(
             f"{where} can't draw a whole picture from text; it is made for "
             f"{', '.join(tasks) or 'no task that this version of latedge knows'}: {instead}."
@@ -115,7 +119,8 @@ def check_drawable(
             f"{where}: whole pictures of models with a {_SECOND_ENCODER} can't be verified yet; "
             f"{instead}."
         )
-    missing = [name for name in _NETWORKS if name not in components]
+    wanted = [name for name in _NETWORKS if from_text or name != "text_encoder"]
+    missing = [name for name in wanted if name not in components]
     if missing:
         raise UsageError(
             f"{where} can't draw a whole picture without {' and '.join(missing)}: take all "
@@ -138,16 +143,17 @@ def announcement(manifest: Manifest, prepared: Mapping[str, Prepared], report: R
         prepared: the components with torch's weights.
         report: of the components: how long their calls took.
     """
+    guided = "guided " if "text_encoder" in _drawing(manifest) else ""
     calls = {"text_encoder": 1, "unet": STEPS, "vae_decoder": 1}
-    measured = {name: report.components[name] for name in _NETWORKS}
+    measured = {name: report.components[name] for name in _drawing(manifest)}
     seconds = sum(
         calls[name] * (found.seconds_reference + found.seconds_engine) / found.samples
         for name, found in measured.items()
     )
-    weights = [tensor for name in _NETWORKS for tensor in prepared[name].weights.values()]
+    weights = [tensor for name in measured for tensor in prepared[name].weights.values()]
     size_bytes = _FLOAT32_BYTES * sum(math.prod(tensor.shape) for tensor in weights)
     return (
-        f"whole picture: {STEPS} guided steps of {SAMPLER} at {manifest.defaults.height}×"
+        f"whole picture: {STEPS} {guided}steps of {SAMPLER} at {manifest.defaults.height}×"
         f"{manifest.defaults.width} will take about {_duration(seconds)}, by what the components "
         f"took. Weights take up to {size_bytes / 1e9:.2f} GB, first in torch and then in the "
         "engine, not in both at once; activations come on top"
@@ -175,19 +181,23 @@ def with_image(
         VerificationError: diffusers itself gives NaN.
     """
     progress(announcement(manifest, prepared, report))
+    bundle = Bundle(folder, manifest)
+    inputs = textless_picture.inputs_of(manifest)
+    told = (PROMPT, GUIDANCE_SCALE) if takes_text(bundle) else (None, None)
     settings = settle(
-        Bundle(folder, manifest),
-        PROMPT,
+        bundle,
+        told[0],
+        inputs=inputs,
         num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE_SCALE,
+        guidance_scale=told[1],
         seed=SEED,
         sampler=SAMPLER,
     )
     start = time.perf_counter()
-    reference = draw_reference(folder, manifest, prepared, settings)
+    reference = draw_reference(folder, manifest, prepared, settings, inputs)
     gc.collect()
     between = time.perf_counter()
-    found = draw_bundle(folder, manifest, settings)
+    found = draw_bundle(folder, manifest, settings, inputs)
     seconds = (between - start, time.perf_counter() - between)
     image = compare(settings, reference, found, _threshold_db(manifest), seconds)
     reached = "equal" if image.psnr_db is None else f"{image.psnr_db:.1f} dB"
@@ -197,7 +207,11 @@ def with_image(
 
 
 def draw_reference(
-    folder: Path, manifest: Manifest, prepared: Mapping[str, Prepared], settings: Settings
+    folder: Path,
+    manifest: Manifest,
+    prepared: Mapping[str, Prepared],
+    settings: Settings,
+    inputs: Inputs = NO_INPUTS,
 ) -> Drawn:
     """Draws with diffusers' pipeline over networks with the given weights, in float32.
 
@@ -206,7 +220,24 @@ def draw_reference(
     Raises:
         VerificationError: its latents hold NaN or infinite values.
     """
-    pipe = _reference_pipeline(folder, manifest, prepared)
+    networks = _reference_networks(prepared)
+    scheduler: Any = DDIMScheduler.from_config(dict(read_json(folder / manifest.scheduler)))
+    if settings.task in textless_picture.TASKS:
+        with _without_warnings():
+            drawn = Drawn(*textless_picture.draw(networks, scheduler, settings, inputs))
+    else:
+        drawn = _drawn_from_text(_from_text(folder, manifest, networks, scheduler), settings)
+    for index, found in enumerate(drawn.latents):
+        if not np.isfinite(found).all():
+            raise VerificationError(
+                f"diffusers itself gives NaN or infinite latents at step {index + 1} of "
+                f"{len(drawn.latents)}, so there is no picture to compare with; verify the "
+                "components alone."
+            )
+    return drawn
+
+
+def _drawn_from_text(pipe: Any, settings: Settings) -> Drawn:
     latents: list[Array] = []
 
     def keep(pipe: Any, index: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -225,17 +256,12 @@ def draw_reference(
         output_type="np",
         callback_on_step_end=keep,
     )
-    for index, found in enumerate(latents):
-        if not np.isfinite(found).all():
-            raise VerificationError(
-                f"diffusers itself gives NaN or infinite latents at step {index + 1} of "
-                f"{len(latents)}, so there is no picture to compare with; verify the components "
-                "alone."
-            )
     return Drawn(cast("Array", drawn.images), tuple(latents))
 
 
-def draw_bundle(folder: Path, manifest: Manifest, settings: Settings) -> Drawn:
+def draw_bundle(
+    folder: Path, manifest: Manifest, settings: Settings, inputs: Inputs = NO_INPUTS
+) -> Drawn:
     """Draws with the runtime: a portable bundle lowered in memory, another by its own engine."""
     bundle = Bundle(folder, manifest)
     latents: list[Array] = []
@@ -244,7 +270,7 @@ def draw_bundle(folder: Path, manifest: Manifest, settings: Settings) -> Drawn:
         latents.append(step.latents.copy())
 
     with _pipeline(bundle) as pipe:
-        images = pipe.run(settings, output_type="np", callback=keep).images
+        images = pipe.run(settings, inputs, output_type="np", callback=keep).images
     return Drawn(cast("Array", images), tuple(latents))
 
 
@@ -289,7 +315,12 @@ def compare(
     )
 
 
-def _reference_pipeline(folder: Path, manifest: Manifest, prepared: Mapping[str, Prepared]) -> Any:
+def _drawing(manifest: Manifest) -> list[str]:
+    """The components that a picture takes, in their order."""
+    return [name for name in _NETWORKS if name in manifest.components]
+
+
+def _reference_networks(prepared: Mapping[str, Prepared]) -> dict[str, Any]:
     networks: dict[str, Any] = {
         name: load_network(item.component, item.config, item.weights)
         for name, item in prepared.items()
@@ -298,11 +329,17 @@ def _reference_pipeline(folder: Path, manifest: Manifest, prepared: Mapping[str,
     vae: Any = networks["vae_decoder"]
     # A bundle's decoder has no weights for these; diffusers takes a device from the first it meets.
     vae.encoder = vae.quant_conv = torch.nn.Identity()
+    return networks
+
+
+def _from_text(
+    folder: Path, manifest: Manifest, networks: Mapping[str, Any], scheduler: Any
+) -> Any:
+    vae = networks["vae_decoder"]
     if vae.config["_class_name"] == VQModel.__name__:
         vae.decode = _without_generator(vae.decode)
     with _without_warnings():
         from diffusers import StableDiffusionPipeline
-    scheduler: Any = DDIMScheduler.from_config(dict(read_json(folder / manifest.scheduler)))
     pipe: Any = StableDiffusionPipeline(
         vae=vae,
         text_encoder=networks["text_encoder"],
@@ -343,12 +380,15 @@ def _without_warnings() -> Generator[None]:
 def _pipeline(bundle: Bundle) -> Pipeline:
     if bundle.manifest.target is not None:
         return Pipeline.open(bundle)
-    tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
-    components = [_component(bundle, name) for name in _NETWORKS]
+    tokenizers = {
+        name: ClipTokenizer.open(bundle.path / folder)
+        for name, folder in bundle.manifest.tokenizers.items()
+    }
+    components = [_component(bundle, name) for name in _drawing(bundle.manifest)]
     origin = Origin(
         bundle_sha256="", engine="onnxruntime", device="cpu", threads=None, latedge_version=VERSION
     )
-    return Pipeline(bundle, loaded_parts(tokenizer, components), origin)
+    return Pipeline(bundle, loaded_parts(tokenizers, components), origin)
 
 
 def _component(bundle: Bundle, name: str) -> Component:
@@ -360,7 +400,7 @@ def _component(bundle: Bundle, name: str) -> Component:
 
 
 def _threshold_db(manifest: Manifest) -> float:
-    stored = {manifest.components[name].graphs["model"].precision for name in _NETWORKS}
+    stored = {manifest.components[name].graphs["model"].precision for name in _drawing(manifest)}
     # A portable bundle holds the source's weights as torch takes them.
     return THRESHOLDS_DB["fp32" if manifest.target is None or stored == {"fp32"} else "fp16"]
 

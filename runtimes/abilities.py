@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from runtimes.bundle import Bundle
+from runtimes.component import checked_graph
 from runtimes.errors import BundleError
-from runtimes.prompts.encoders import text_encoders
+from runtimes.latents import built_cells
+from runtimes.parts import ROLES
+from runtimes.prompts.encoders import UNET, takes_text, text_encoders
 from runtimes.tasks import TASKS, inputs_of
 
 
 def needed(bundle: Bundle) -> tuple[str, ...]:
-    """The components that every call of a bundle takes, in the order in which it takes them."""
-    return (*(bundle.manifest.tokenizers or ("text_encoder",)), "unet", "vae_decoder")
+    """The components that every call of a bundle takes, in the order in which it takes them.
+
+    Raises:
+        BundleError: there is no U-Net.
+    """
+    encoders = (bundle.manifest.tokenizers or ("text_encoder",)) if takes_text(bundle) else ()
+    return (*encoders, UNET, "vae_decoder")
 
 
 def check_able(bundle: Bundle) -> None:
@@ -31,6 +39,21 @@ def check_able(bundle: Bundle) -> None:
         if name.startswith("text_encoder") and name not in bundle.manifest.tokenizers:
             raise BundleError(f"{bundle.path} has no tokenizer for its {name}. Export it again.")
     text_encoders(bundle)
+    refiner = bundle.manifest.refiner
+    if refiner is not None:
+        _check_refiner(bundle, refiner.component)
+
+
+def _check_refiner(bundle: Bundle, unet: str) -> None:
+    """Refuses a refiner that can't take over what the base leaves."""
+    checked_graph(bundle, unet, ROLES["unet_refiner"])
+    text_encoders(bundle, unet=unet)
+    base, refiner = built_cells(bundle, "unet"), built_cells(bundle, unet)
+    if base != refiner:
+        raise BundleError(
+            f"{bundle.path}: the U-Net was built for latents of {base}, its refiner for {refiner}. "
+            "Compile both for the same size."
+        )
 
 
 def check_task(bundle: Bundle, task: str) -> None:

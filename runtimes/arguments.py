@@ -20,6 +20,27 @@ def number_list(flag: str, text: str | None) -> tuple[float, ...] | None:
     return None if text is None else tuple(_number(flag, part) for part in text.split(","))
 
 
+def pixel_pair(flag: str, text: str | None) -> tuple[int, int] | None:
+    """Two whole numbers of pixels with a comma between them; None for None.
+
+    Args:
+        flag: the argument, for messages.
+        text: such as "1024,768".
+
+    Raises:
+        UsageError: not two whole numbers.
+    """
+    if text is None:
+        return None
+    try:
+        first, second = (int(part) for part in text.split(","))
+    except ValueError as e:
+        raise UsageError(
+            f"{flag} is {text!r}; give two whole numbers of pixels, such as 1024,768"
+        ) from e
+    return first, second
+
+
 def _number(flag: str, part: str) -> float:
     try:
         return float(part)

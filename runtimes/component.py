@@ -173,7 +173,7 @@ def _check_roles(
     if not set(roles.required) <= set(inputs) <= {*roles.required, *roles.optional}:
         raise BundleError(
             f"{where} takes {', '.join(sorted(inputs))}, where this version of latedge feeds "
-            f"{', '.join(sorted(roles.required))}."
+            f"{', '.join(sorted((*roles.required, *roles.optional)))}."
         )
     read = [outputs[role] for role in roles.read if role in outputs]
     if not read:

@@ -87,10 +87,13 @@ class Denoiser:
     Attributes:
         predict: the network, guided or not: (model_input, timestep) → output.
         prediction_type: what the output is; a key of `PREDICTION_TYPES`.
+        concat: channels that follow the latents in the network's input and are scaled as they are;
+            see `runtimes.tasks.Start.concat_scaled`.
     """
 
     predict: Predict
     prediction_type: str = "epsilon"
+    concat: Latents | None = None
 
     def __post_init__(self) -> None:
         """Refuses an unknown prediction type.
@@ -120,8 +123,14 @@ class Denoiser:
             )
         k_unet = self.prediction_type == K_UNET
         timestep = log_noise(level) if k_unet else level.timestep
-        output = self.predict(model_input(x, level), timestep)
+        output = self._predicted(x, level, timestep)
         return PREDICTION_TYPES[self.prediction_type](x, output, level)
+
+    def _predicted(self, x: Latents, level: Level, timestep: float) -> Latents:
+        if self.concat is None:
+            return self.predict(model_input(x, level), timestep)
+        sample = np.concatenate([x, self.concat], axis=1)
+        return self.predict(model_input(sample, level), timestep)[:, : x.shape[1]]
 
 
 def model_input(x: Latents, level: Level) -> Latents:

@@ -46,7 +46,8 @@ def generate(
         str | None,
         typer.Argument(
             metavar="PROMPT",
-            help="What to paint; absent with --prompt-embeds; with --from, in place of its own.",
+            help="What to paint; absent with --prompt-embeds, and with models that take no text; "
+            "with --from, in place of its own.",
         ),
     ] = None,
     num_inference_steps: Annotated[
@@ -193,6 +194,49 @@ def generate(
             help="Over a field of the scheduler config; may be repeated.",
         ),
     ] = None,
+    prompt_2: Annotated[
+        str | None, typer.Option(help="What SDXL's second text encoder reads; PROMPT if absent.")
+    ] = None,
+    negative_prompt_2: Annotated[
+        str | None, typer.Option(help="Likewise for --negative-prompt.")
+    ] = None,
+    original_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HEIGHT,WIDTH", help="What SDXL is told the picture was scaled down from."
+        ),
+    ] = None,
+    crops_coords_top_left: Annotated[
+        str | None,
+        typer.Option(metavar="TOP,LEFT", help="What SDXL is told of a crop; 0,0 if absent."),
+    ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHT,WIDTH", help="The size that SDXL is told; its own if absent."),
+    ] = None,
+    aesthetic_score: Annotated[
+        float | None, typer.Option(help="What an SDXL refiner is told, 0 to 10; 6 if absent.")
+    ] = None,
+    negative_original_size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHT,WIDTH", help="As --original-size, of what is led away from."),
+    ] = None,
+    negative_crops_coords_top_left: Annotated[
+        str | None, typer.Option(metavar="TOP,LEFT", help="As --crops-coords-top-left, likewise.")
+    ] = None,
+    negative_target_size: Annotated[
+        str | None, typer.Option(metavar="HEIGHT,WIDTH", help="As --target-size, likewise.")
+    ] = None,
+    negative_aesthetic_score: Annotated[
+        float | None, typer.Option(help="As --aesthetic-score, likewise; 2.5 if absent.")
+    ] = None,
+    refiner_start: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the noise schedule after which the bundle's refiner goes on; 0.8 if "
+            "absent, 1 for never."
+        ),
+    ] = None,
     image_guidance_scale: Annotated[
         float | None,
         typer.Option(help="How closely InstructPix2Pix keeps to --image, from 1; 1.5 if absent."),
@@ -204,22 +248,24 @@ def generate(
     """
     from runtimes.bundle import open_bundle
     from runtimes.parts import check_memory
+    from runtimes.prompts.encoders import takes_text
     from runtimes.prompts.given import given_inputs
     from runtimes.read_inputs import ReadInputs
     from runtimes.recorded import read_recorded
 
-    if from_picture is None and prompt is None and prompt_embeds is None:
-        raise UsageError(
-            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
-            "again."
-        )
     kept = check_memory(memory)
     # Flags of the call have its options' names, and are taken by them.
     asked = _asked(context.params)
     inputs = ReadInputs(given_inputs(_given(context.params)))
     recorded = None if from_picture is None else read_recorded(from_picture)
     engine = Engine(device, threads, kept)
-    result = _made(open_bundle(bundle), inputs, asked, recorded, engine, output)
+    opened = open_bundle(bundle)
+    if from_picture is None and prompt is None and prompt_embeds is None and takes_text(opened):
+        raise UsageError(
+            "a PROMPT is missing; give one, or --prompt-embeds, or --from with a picture to make "
+            "again."
+        )
+    result = _made(opened, inputs, asked, recorded, engine, output)
     paths = result.save(output)
     print(_as_json(result, paths) if as_json else _as_line(result, paths))
 
@@ -280,13 +326,22 @@ def _made(
     return result if which is None else result.picture(which)
 
 
+_PAIRS = ("_size", "_top_left")
+"""Endings of flags that take two numbers of pixels."""
+
+
 def _asked(flags: Mapping[str, Any]) -> Changes:
     """What the command line says of the call, by the options' names."""
-    from runtimes.arguments import named_values, number_list
+    from runtimes.arguments import named_values, number_list, pixel_pair
     from runtimes.options import Changes, names_of
 
-    lists = ("guidance_interval", "sigmas", "timesteps")
-    read = {name: number_list(f"--{name.replace('_', '-')}", flags[name]) for name in lists}
+    readers = {
+        **dict.fromkeys(("guidance_interval", "sigmas", "timesteps"), number_list),
+        **dict.fromkeys((name for name in flags if name.endswith(_PAIRS)), pixel_pair),
+    }
+    read = {
+        name: reader(f"--{name.replace('_', '-')}", flags[name]) for name, reader in readers.items()
+    }
     # None where none is given: an empty one would take the place of what --from recorded.
     options = named_values("--sampler-option", flags["sampler_options"] or ()) or None
     found = {**flags, **read, "sampler_options": options}

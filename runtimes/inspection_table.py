@@ -46,7 +46,8 @@ def _facts(found: Inspection) -> dict[str, str]:
         "engine": ", ".join(found.engines) or "none",
         "predicts": found.prediction_type,
         "latents": f"{latents.channels} channels, {latents.vae_factor} pixels a cell, "
-        f"scaled by {latents.scaling_factor:g}",
+        f"scaled by {latents.scaling_factor:g}"
+        + (f", sides of whole {latents.multiple} cells" if latents.multiple > 1 else ""),
         "defaults": f"{defaults.width}×{defaults.height}, {defaults.num_inference_steps} steps of "
         f"{defaults.sampler}, guidance {defaults.guidance_scale:g}",
         "files": f"{found.files}, {_mb(found.size_bytes)}, {_checked(found)}",

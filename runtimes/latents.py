@@ -18,6 +18,7 @@ a slip of the keyboard."""
 
 _LATENT_ROLES = {
     "unet": ("sample",),
+    "unet_refiner": ("sample",),
     "vae_decoder": ("latent_sample",),
     "vae_encoder": ("latent_parameters", "latents"),
 }
@@ -79,6 +80,28 @@ def built_cells(bundle: Bundle, component: str) -> tuple[int | None, int | None]
             height, width = (size if isinstance(size, int) else None for size in port.shape[-2:])
             return height, width
     return None, None
+
+
+def check_multiples(bundle: Bundle, height: int, width: int) -> None:
+    """Refuses sizes that the U-Net can't take, which some halve again and again.
+
+    Args:
+        bundle: whose U-Net.
+        height: of the pictures in pixels, a multiple of the VAE's factor.
+        width: likewise.
+
+    Raises:
+        UsageError: names the side, and the nearest that can be made.
+    """
+    space = bundle.manifest.latents
+    multiple = space.multiple * space.vae_factor
+    for name, side in (("height", height), ("width", width)):
+        if side % multiple:
+            below = max(1, side // multiple) * multiple
+            raise UsageError(
+                f"{name} {side} is not a multiple of {multiple}, as this bundle's U-Net takes "
+                f"them; nearest are {below} and {below + multiple}."
+            )
 
 
 def latent_shape(space: Latents, count: int, height: int, width: int) -> tuple[int, int, int, int]:

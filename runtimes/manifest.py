@@ -108,6 +108,7 @@ class Latents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         channels: of the latents.
         scaling_factor: what brings the VAE's latents to unit variance.
         vae_factor: pixels per cell, in each direction.
+        multiple: cells of a side are a multiple of it: some U-Nets take no others.
         latents_mean: of the VAE's latents by channel, where its config says it: the U-Net's are
             (latents - mean) · scaling_factor / std; None in other models.
         latents_std: their standard deviation by channel, likewise.
@@ -116,6 +117,7 @@ class Latents(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     channels: int
     scaling_factor: float
     vae_factor: int
+    multiple: int = 1
     latents_mean: tuple[float, ...] | None = None
     latents_std: tuple[float, ...] | None = None
 

@@ -66,8 +66,7 @@ def settle_micro_conditioning(
     """Checks what a call says of its pictures, and fills in what it doesn't say.
 
     Sizes are by default those of the picture, the crop's corner is (0, 0), and the negative
-    branch is told what the other is, but for its score. (To a U-Net that takes scores diffusers
-    tells the corner (0, 0) of the negative branch, whatever the other's is; so do we.)
+    branch is told what the other is, but for its score. Its corner stays None where it isn't said.
 
     Args:
         bundle: whose U-Nets are told.
@@ -87,17 +86,14 @@ def settle_micro_conditioning(
     if not scored:
         return _NOTHING
     original = _size("original_size", said, size)
-    corner = _corner("crops_coords_top_left", said, (0, 0))
     target = _size("target_size", said, size)
     return {
         "original_size": original,
-        "crops_coords_top_left": corner,
+        "crops_coords_top_left": _corner("crops_coords_top_left", said) or (0, 0),
         "target_size": target,
         "aesthetic_score": _score("aesthetic_score", said) if True in scored else None,
         "negative_original_size": _size("negative_original_size", said, original),
-        "negative_crops_coords_top_left": _corner(
-            "negative_crops_coords_top_left", said, (0, 0) if False not in scored else corner
-        ),
+        "negative_crops_coords_top_left": _corner("negative_crops_coords_top_left", said),
         "negative_target_size": _size("negative_target_size", said, target),
         "negative_aesthetic_score": (
             _score("negative_aesthetic_score", said) if True in scored else None
@@ -114,10 +110,18 @@ def time_ids(settings: Settings, *, scored: bool, negative: bool) -> NDArray[np.
         negative: whether of the branch of negative prompts.
     """
     prefix = "negative_" if negative else ""
-    names = ("original_size", "crops_coords_top_left", *(() if scored else ("target_size",)))
-    sides = [side for name in names for side in getattr(settings, prefix + name)]
-    scores = [getattr(settings, f"{prefix}aesthetic_score")] if scored else []
-    return np.array([*sides, *scores], np.float32)
+    corner = settings.crops_coords_top_left
+    if negative:
+        # Where nothing is said, diffusers tells a refiner the picture's corner, and a base what it
+        # tells it of the prompts' branch.
+        unsaid = (0, 0) if scored else corner
+        corner = settings.negative_crops_coords_top_left or unsaid
+    last = (
+        (getattr(settings, f"{prefix}aesthetic_score"),)
+        if scored
+        else getattr(settings, f"{prefix}target_size")
+    )
+    return np.array([*getattr(settings, f"{prefix}original_size"), *(corner or ()), *last], "<f4")
 
 
 def unets_told(bundle: Bundle) -> list[str]:
@@ -153,8 +157,8 @@ def _size(name: str, said: Mapping[str, Any], default: Size) -> Size:
     return _pair(name, said.get(name, default), least=1)
 
 
-def _corner(name: str, said: Mapping[str, Any], default: Size) -> Size:
-    return _pair(name, said.get(name, default), least=0)
+def _corner(name: str, said: Mapping[str, Any]) -> Size | None:
+    return _pair(name, said[name], least=0) if name in said else None
 
 
 def _pair(name: str, value: object, *, least: int) -> Size:

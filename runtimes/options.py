@@ -181,10 +181,13 @@ class HandoverOptions(TypedDict, total=False):
             model to go on; with output_type "latent".
         denoising_start: the share of it that another model has sampled: image_latents are taken as
             they are, with the noise that is left in them.
+        refiner_start: the share of it after which the bundle's refiner goes on, 0 to 1; 0.8 by
+            default where the bundle has one, 1 for never.
     """
 
     denoising_end: float | None
     denoising_start: float | None
+    refiner_start: float | None
 
 
 class Options(

@@ -24,8 +24,8 @@ from runtimes.tokenizer import ClipTokenizer
 Memory = Literal["high", "low"]
 
 _UNET = Roles(
-    ("sample", "timestep", "encoder_hidden_states"),
-    ("class_labels", "timestep_cond", "text_embeds", "time_ids"),
+    ("sample", "timestep"),
+    ("encoder_hidden_states", "class_labels", "timestep_cond", "text_embeds", "time_ids"),
     "out_sample",
 )
 
@@ -204,10 +204,10 @@ class Parts:
             return_freed_memory()
 
 
-def loaded_parts(tokenizer: ClipTokenizer, components: Iterable[Component]) -> Parts:
-    """Parts that are loaded already: components of a text-to-image pipeline."""
+def loaded_parts(tokenizers: Mapping[str, ClipTokenizer], components: Iterable[Component]) -> Parts:
+    """Parts that are loaded already: tokenizers by text encoder, and components."""
     by_name = {component.name: component for component in components}
-    return Parts(by_name.__getitem__, {"text_encoder": tokenizer})
+    return Parts(by_name.__getitem__, tokenizers)
 
 
 def check_memory(name: str) -> Memory:

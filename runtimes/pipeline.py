@@ -33,20 +33,21 @@ from runtimes.pictures import to_pillow
 from runtimes.plan import make_plan
 from runtimes.process_memory import peak_rss_bytes
 from runtimes.prompts import LongPrompts, Syntax
-from runtimes.prompts.branches import Texts, branches_of
+from runtimes.prompts.branches import Texts
 from runtimes.prompts.check import check_readable, warn_unused
-from runtimes.prompts.embed import Reader, encode
-from runtimes.prompts.encoders import LATENT_UPSCALING, check_clip_skip, text_encoders
+from runtimes.prompts.embed import encode, reader_of
+from runtimes.prompts.encoders import LATENT_UPSCALING, UNET, check_clip_skip
 from runtimes.prompts.given import given_inputs
 from runtimes.prompts.plan import check_long_prompts, check_syntax
 from runtimes.prompts.settle import second_texts, takes_zeros, told
+from runtimes.prompts.untold import check_takes_text
 from runtimes.read_inputs import ReadInputs, check_same
 from runtimes.recorded import NotTheSame, read_recorded
 from runtimes.result import Result
 from runtimes.sampling import Callback, decoded, sample
 from runtimes.settings import Settings
 from runtimes.settle import settle
-from runtimes.span import span_of
+from runtimes.span import stages_of
 from runtimes.tasks import Call
 from runtimes.timings import Stopwatch
 from runtimes.version import VERSION
@@ -157,7 +158,8 @@ class Pipeline:
         inpainting, a depth_map with it for depth to image.
 
         Args:
-            prompt: one text or several; the empty one is allowed.
+            prompt: one text or several; the empty one is allowed. Nothing, of a bundle that takes
+                no text.
             negative_prompt: what guidance leads away from: one text for all prompts, or one each.
             output_type: "pil" for Pillow images, "np" for float32 in [0, 1], "latent".
             callback: called after each step; returning False cancels.
@@ -244,11 +246,12 @@ class Pipeline:
             guides itself.
 
         Raises:
-            UsageError, EngineError: as a call.
+            UsageError, EngineError: as a call, and where the bundle takes no text.
 
         Warns:
             PromptTruncated: a prompt is too long; says what was dropped.
         """
+        check_takes_text(self.bundle)
         if LATENT_UPSCALING in self.bundle.manifest.tasks:
             raise UsageError(
                 f"{LATENT_UPSCALING} takes a pooled embedding beside those of the tokens, which "
@@ -271,7 +274,7 @@ class Pipeline:
         )
         skipped = check_clip_skip(self.bundle, clip_skip)
         check_readable(self.bundle, texts, NO_INPUTS, skipped, self._parts.tokenizers)
-        reader = Reader(text_encoders(self.bundle, skipped), branches_of(texts, NO_INPUTS))
+        reader = reader_of(self.bundle, UNET, skipped, texts, NO_INPUTS)
         (found,) = encode(self._parts, [reader], texts, Stopwatch(), caller=3)
         return PromptEmbeddings(found.cond, found.uncond, found.pooled_cond, found.pooled_uncond)
 
@@ -324,7 +327,7 @@ class Pipeline:
             sampler=plan.sampler,
             levels=plan.levels,
             prediction_type=plan.prediction_type,
-            span=span_of(settings, plan),
+            stages=stages_of(self.bundle, settings, plan),
             generator=Generator(settings.seed),
             watch=watch,
         )

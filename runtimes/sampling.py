@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,10 @@ from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding
 from runtimes.micro_conditioning import TIME_IDS, takes_score, time_ids
 from runtimes.pictures import to_pillow
 from runtimes.prompts import Embeddings, Prompted, embed
-from runtimes.prompts.encoders import PROJECTED
+from runtimes.prompts.encoders import CONTEXT, PROJECTED
 from runtimes.result import Cancelled, Preview
 from runtimes.samplers import Latents, Run, Step
+from runtimes.span import Stage
 from runtimes.tasks import Call, Start, load_task
 from runtimes.timings import Stopwatch
 from runtimes.vae import decode, tile_of
@@ -40,12 +42,16 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
             pipeline was closed.
         Cancelled: the callback returned False.
     """
-    prompted = embed(call.bundle, call.parts, call.settings, call.inputs.given, call.watch)
+    unets = [stage.unet for stage in call.stages]
+    prompted = embed(call.bundle, call.parts, call.settings, call.inputs.given, call.watch, unets)
     start = load_task(call.settings.task).start(call)
-    with call.parts.use("unet", call.watch) as unet:
-        denoiser = _denoiser(call, unet, start, prompted)
-        with call.watch.lap("loop"):
-            return start, _loop(call, denoiser, start, callback)
+    x = start.x
+    for stage, texts in zip(call.stages, prompted, strict=True):
+        with call.parts.use(stage.unet, call.watch) as unet:
+            denoiser = _denoiser(call, stage, unet, start, texts)
+            with call.watch.lap("loop"):
+                x = _loop(call, stage, denoiser, replace(start, x=x), callback)
+    return start, x
 
 
 def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
@@ -64,11 +70,13 @@ def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
         return decode(decoder, latents, call.bundle.manifest.latents, tile)
 
 
-def _loop(call: Call, denoiser: Denoiser, start: Start, callback: Callback | None) -> Floats:
-    x, total = start.x, call.span.calls
-    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=call.span.begin)
+def _loop(
+    call: Call, stage: Stage, denoiser: Denoiser, start: Start, callback: Callback | None
+) -> Floats:
+    x, begin, total = start.x, stage.span.begin, call.calls
+    run = call.sampler.sample(denoiser, x, call.levels, call.generator, begin=begin)
     sent: Floats | None = None
-    for done in range(total):
+    for done in range(begin - call.begin, stage.span.end - call.begin):
         call.parts.check_open()
         step = _next_step(run, sent, done, total)
         x = step.x
@@ -107,26 +115,33 @@ def _call_back(
         raise Cancelled(f"cancelled by the callback at step {done + 1} of {total}.")
 
 
-def _denoiser(call: Call, unet: Component, start: Start, prompted: Prompted) -> Denoiser:
+def _denoiser(
+    call: Call, stage: Stage, unet: Component, start: Start, prompted: Prompted
+) -> Denoiser:
     guided = guided_network(
         _predict(call, unet),
         _branches(call, unet, start, prompted),
         call.settings,
-        calls=call.span.calls,
+        calls=call.calls,
+        before=stage.span.begin - call.begin,
         halves="apart" if unet.batch == 1 else "together",
     )
-    return Denoiser(guided, call.prediction_type)
+    predicts, refiner = call.prediction_type, call.bundle.manifest.refiner
+    if refiner is not None and stage.unet == refiner.component:
+        predicts = refiner.prediction_type
+    return Denoiser(guided, predicts, start.concat if start.concat_scaled else None)
 
 
 def _predict(call: Call, unet: Component) -> Predict:
     def predict(x: Latents, timestep: float, condition: Condition) -> Latents:
-        concat = condition.concat
+        concat, context = condition.concat, condition.context
+        told = {CONTEXT: context} if context.size else {}
         sample = x if concat is None else np.concatenate([x, concat], axis=1)
         with call.watch.lap("unet"):
             output = unet(
                 sample=sample,
                 timestep=np.array([timestep]),
-                encoder_hidden_states=condition.context,
+                **told,
                 **condition.feeds,
             )
         # Variances, which some networks learn beside it, follow the prediction.
@@ -138,6 +153,8 @@ def _predict(call: Call, unet: Component) -> Predict:
 def _branches(call: Call, unet: Component, start: Start, prompted: Prompted) -> Branches:
     """What the U-Net sees of each branch: its texts, what goes with them, what is the same."""
     same = {**start.feeds, **_told_scale(call, unet, len(prompted.cond))}
+    # Channels that are scaled with the latents come to them before that: see `_denoiser`.
+    concat = None if start.concat_scaled else start.concat
 
     def condition(context: Embeddings, pooled: Embeddings | None, *, negative: bool) -> Condition:
         own: Mapping[str, Array] = {}
@@ -145,7 +162,7 @@ def _branches(call: Call, unet: Component, start: Start, prompted: Prompted) -> 
             own = start.of_text(pooled)
         elif pooled is not None:
             own = _told_pooled(call, unet, pooled, negative=negative)
-        return Condition(context, start.concat, {**same, **own})
+        return Condition(context, concat, {**same, **own})
 
     uncond, empty = prompted.uncond, prompted.empty
     return Branches(

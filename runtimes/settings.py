@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     negative_aesthetic_score: float | None = None
     denoising_end: float | None = None
     denoising_start: float | None = None
+    refiner_start: float | None = None
     image_guidance_scale: float | None = None
 
     @property

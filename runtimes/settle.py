@@ -15,12 +15,14 @@ from runtimes.picture_options import settle_pictures
 from runtimes.plan import Plan
 from runtimes.prompts.branches import Texts
 from runtimes.prompts.check import check_readable
+from runtimes.prompts.encoders import takes_text
 from runtimes.prompts.settle import settle_prompts
+from runtimes.prompts.untold import settle_untold
 from runtimes.read_inputs import ReadInputs
 from runtimes.settings import Settings
 from runtimes.settled_schedule import settle_schedule
 from runtimes.sizes import settle_output
-from runtimes.span import check_entry, settle_shares, span_of
+from runtimes.span import check_entry, settle_shares, stages_of
 from runtimes.tasks import load_task, pick_task
 from runtimes.tokenizer import ClipTokenizer
 from runtimes.variation import settle_noise
@@ -47,13 +49,15 @@ def settle(
 
     Raises:
         UsageError: an argument is wrong, or the bundle can't do it; says what is allowed.
-        BundleError: the bundle can't make pictures from text at all.
+        BundleError: the bundle can't make pictures at all.
     """
     check_names(options, names_of(Options))
     check_able(bundle)
     read = ReadInputs.of(inputs)
     task = pick_task(read.given, bundle.manifest.tasks)
     check_task(bundle, task)
+    if not takes_text(bundle):
+        prompt, options = settle_untold(prompt, negative_prompt, read.given, options)
     pictures = settle_pictures(bundle, task, read.given, options)
     noise = settle_noise(read.given, options)
     prompts = settle_prompts(bundle, prompt, negative_prompt, read, options)
@@ -72,7 +76,7 @@ def settle(
         **schedule,
         **output,
         **told,
-        **settle_shares(options),
+        **settle_shares(bundle, task, options),
     )
     _check_together(bundle, settings, plan, read, tokenizers)
     return settings
@@ -86,8 +90,9 @@ def _check_together(
     tokenizers: Mapping[str, ClipTokenizer] | None,
 ) -> None:
     """What shows once all of it is settled."""
-    span = span_of(settings, plan)
-    check_entry(plan, span)
-    check_guided_calls(settings, span.calls)
+    stages = stages_of(bundle, settings, plan)
+    for stage in stages:
+        check_entry(plan, stage.span.begin)
+    check_guided_calls(settings, sum(stage.span.calls for stage in stages))
     check_readable(bundle, Texts.of(settings), inputs.given, settings.clip_skip, tokenizers)
     load_task(settings.task).check(bundle, settings, inputs)

@@ -14,7 +14,7 @@ from runtimes.options import Options
 from runtimes.picture_input import Read, size_of
 from runtimes.preprocess import floored
 from runtimes.read_inputs import ReadInputs
-from runtimes.tasks import latent_upscaling, upscaling
+from runtimes.tasks import latent_upscaling, super_resolution, upscaling
 from runtimes.vae import check_vae_tile
 
 SIDES = ("height", "width")
@@ -58,6 +58,8 @@ def _own_size(bundle: Bundle, task: str, inputs: ReadInputs) -> tuple[int, int] 
     """Height and width that an upscaling gives, or latents have; None for others."""
     if task == "upscaling":
         return upscaling.upscaled_size(inputs.image[0], bundle.manifest.latents.vae_factor)
+    if task == "super-resolution":
+        return super_resolution.upscaled_size(bundle, inputs.image[0])
     if task == "latent-upscaling":
         return latent_upscaling.upscaled_size(bundle, inputs)
     if inputs.given.image_latents is not None:

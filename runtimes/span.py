@@ -13,11 +13,13 @@ from typing import TypedDict
 
 import numpy as np
 
+from runtimes.bundle import Bundle
 from runtimes.checks import check_number
 from runtimes.errors import UsageError
 from runtimes.noise import Generator
 from runtimes.options import HandoverOptions
 from runtimes.plan import Plan
+from runtimes.prompts.encoders import UNET
 from runtimes.settings import Settings
 
 
@@ -26,6 +28,14 @@ class Shares(TypedDict):
 
     denoising_end: float | None
     denoising_start: float | None
+    refiner_start: float | None
+
+
+REFINER_START = 0.8
+"""diffusers' documented share for SDXL's ensemble."""
+
+REFINED = ("text-to-image", "image-to-image")
+"""Tasks that a bundle's refiner goes on with."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,26 @@ class Span:
         return self.end - self.begin
 
 
-def settle_shares(options: HandoverOptions) -> Shares:
-    """Checks which share of the noise schedule is sampled.
+@dataclass(frozen=True)
+class Stage:
+    """A U-Net's share of the way.
+
+    Attributes:
+        unet: the component.
+        span: the levels that it is called at.
+    """
+
+    unet: str
+    span: Span
+
+
+def settle_shares(bundle: Bundle, task: str, options: HandoverOptions) -> Shares:
+    """Checks which share of the noise schedule is sampled, and by which U-Net.
+
+    Args:
+        bundle: which may have a refiner.
+        task: that was picked.
+        options: of the call.
 
     Raises:
         UsageError: a share isn't between 0 and 1, or nothing is left between them.
@@ -56,7 +84,41 @@ def settle_shares(options: HandoverOptions) -> Shares:
     end = _share("denoising_end", options.get("denoising_end"))
     if start is not None and end is not None and start >= end:
         raise UsageError(f"denoising_start {start:g} must lie below denoising_end {end:g}.")
-    return {"denoising_end": end, "denoising_start": start}
+    refined = _refiner_start(bundle, task, options.get("refiner_start"), end)
+    return {"denoising_end": end, "denoising_start": start, "refiner_start": refined}
+
+
+def _refiner_start(bundle: Bundle, task: str, given: object, end: float | None) -> float | None:
+    """Where the bundle's refiner goes on; None where it plays no part."""
+    able = bundle.manifest.refiner is not None and task in REFINED
+    if given is None:
+        return REFINER_START if able and end is None else None
+    if not able or end is not None:
+        why = (
+            "this bundle has no refiner"
+            if bundle.manifest.refiner is None
+            else (
+                f"{task} isn't refined"
+                if end is None
+                else f"sampling stops at denoising_end {end:g}"
+            )
+        )
+        raise UsageError(f"refiner_start {given} is given, and {why}; leave it out.")
+    share = check_number("refiner_start", given, 0, 1)
+    return None if share == 1 else share
+
+
+def stages_of(bundle: Bundle, settings: Settings, plan: Plan) -> tuple[Stage, ...]:
+    """The U-Nets of a call, one after the other, each with the levels that it is called at."""
+    whole, refiner = span_of(settings, plan), bundle.manifest.refiner
+    if refiner is None or settings.refiner_start is None:
+        return (Stage(UNET, whole),)
+    middle = max(whole.begin, handover(plan, settings.refiner_start))
+    stages = (
+        Stage(UNET, Span(whole.begin, middle)),
+        Stage(refiner.component, Span(middle, whole.end)),
+    )
+    return tuple(stage for stage in stages if stage.span.calls)
 
 
 def span_of(settings: Settings, plan: Plan) -> Span:
@@ -115,19 +177,17 @@ def first_level(num_inference_steps: int, strength: float, calls_per_step: int) 
     return (num_inference_steps - made) * calls_per_step
 
 
-def check_entry(plan: Plan, span: Span) -> None:
-    """Runs a sampler's first step from the middle on one number.
+def check_entry(plan: Plan, begin: int) -> None:
+    """Runs a sampler's first step from a level on one number.
 
-    Some samplers refuse to begin there, and say so when they are run, not before.
+    Some samplers refuse to begin in the middle, and say so when they are run, not before.
 
     Raises:
         UsageError: says why.
     """
-    if span.begin:
+    if begin:
         x = np.zeros((1, 1, 1, 1), np.float32)
-        run = plan.sampler.sample(
-            lambda x, level: x, x, plan.levels, Generator(0), begin=span.begin
-        )
+        run = plan.sampler.sample(lambda x, level: x, x, plan.levels, Generator(0), begin=begin)
         next(run)
 
 

@@ -49,6 +49,7 @@ TORCH_FILES = frozenset(
         "benchmarks/interop/draw_diffusers.py",
         "benchmarks/peers/workers/diffusers_pipelines.py",
         "benchmarks/planted_faults.py",
+        "benchmarks/samplers/double.py",
         "benchmarks/samplers/reference.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",

@@ -174,7 +174,7 @@ def open_torch(bundle: Bundle, source: Path | None, *, compiled: bool) -> Pipeli
         latedge_version=VERSION,
     )
     tokenizer = ClipTokenizer.open(bundle.path / bundle.manifest.tokenizers["text_encoder"])
-    return Pipeline(bundle, loaded_parts(tokenizer, components.values()), origin)
+    return Pipeline(bundle, loaded_parts({"text_encoder": tokenizer}, components.values()), origin)
 
 
 class TorchSubject(BundleSubject):

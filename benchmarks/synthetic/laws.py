@@ -64,8 +64,10 @@ LAWS: Sequence[tuple[str, tuple[Law, ...]]] = (
     (r"^vae/quant_conv\.weight$", (_weight(5.5), _weight(0.3))),
     (r"^vae/quant_conv\.bias$", (_value(0, 0.05), _value(-10, 0.05))),
     (r"^vae/post_quant_conv\.weight$", (_weight(0.18),)),
-    (r"^vae/decoder\.conv_out\.weight$", (_weight(0.4),)),
+    (r"^(vae|vqvae)/decoder\.conv_out\.weight$", (_weight(0.4),)),
     (r"conv_out\.weight$", (_weight(_AFTER_SILU),)),
+    # The codebook's vectors lie as latents do, or one would be the nearest to all.
+    (r"quantize\.embedding\.weight$", (_value(0, 1),)),
     (r"norm\w*\.weight$", (_value(1, 0.1),)),
     (r"norm\w*\.bias$", (_value(0, 0.1),)),
     # Adaptive norms: deviations from a scale of 1 and a shift of 0.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from benchmarks.synthetic.ldm import LDM_MODELS
 from benchmarks.synthetic.parts import (
     CLIP_SIZE,
     CLIP_TOKENIZER,
@@ -316,4 +317,5 @@ MODELS: Mapping[str, Model] = {
         low_res_scheduler=_LOW_RES,
     ),
     **SDXL_MODELS,
+    **LDM_MODELS,
 }

@@ -13,10 +13,12 @@ COMPONENTS: dict[str, str] = {
     "text_encoder": "exporter.components.text_encoder:TextEncoder",
     "text_encoder_2": "exporter.components.text_encoder_2:TextEncoder2",
     "unet": "exporter.components.unet:UNet",
+    "unet_2d": "exporter.components.unet_2d:UNet2D",
     "vae_decoder": "exporter.components.vae:VaeDecoder",
     "vae_encoder": "exporter.components.vae:VaeEncoder",
 }
-"""Component name → wrapper class, imported on use (the modules import torch)."""
+"""Component name, or a name of a component's other wrapper, → class, imported on use (the modules
+import torch)."""
 
 ENTRY_POINTS = "latedge.components"
 

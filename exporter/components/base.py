@@ -34,11 +34,19 @@ class Component(ABC):
         name: the component's folder in a bundle.
         source: its folder in a Diffusers model.
         classes: the network classes that it takes.
+        wrapper: its name in `exporter.components.COMPONENTS`; the component's own where there is
+            one wrapper for it.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
+    wrapper: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        """Names the wrapper of a component after it."""
+        if "name" in vars(cls) and "wrapper" not in vars(cls):
+            cls.wrapper = cls.name
 
     def check(self, config: Config) -> None:
         """Refuses a config that the wrapper doesn't cover.

@@ -16,11 +16,9 @@ from exporter.components.base import (
     parameters_of,
     port,
 )
+from exporter.components.old_attention import renamed
 from exporter.errors import SourceError
 from runtimes.manifest import Port
-
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-"""The VAE's attention as diffusers named it before 0.15 → today's names."""
 
 
 class _Half(Component):
@@ -47,11 +45,8 @@ class _Half(Component):
         return cast("torch.nn.Module", autoencoder(config).network.from_config(dict(config)))
 
     def canonical(self, key: str) -> str:
-        """Today's name: files from before diffusers 0.15 name the attention's weights otherwise."""
-        parts = key.split(".")
-        if "attentions" in parts and parts[-2] in _OLD_ATTENTION:
-            parts[-2] = _OLD_ATTENTION[parts[-2]]
-        return ".".join(parts)
+        """Today's name of the attention's weights."""
+        return renamed(key)
 
     def example_sizes(self, config: Config) -> Mapping[str, int]:
         """Odd latents, and pictures of that size times the VAE's factor."""

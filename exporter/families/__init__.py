@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exporter.components.base import Config
 from exporter.errors import SourceError
 from exporter.families.latent_upscaler import LATENT_UPSCALER
+from exporter.families.ldm import LDM, LDM_SUPER_RESOLUTION
 from exporter.families.sd1 import SD1
 from exporter.families.sd2 import SD2
 from exporter.families.sdxl import SDXL, SDXL_REFINER
@@ -16,7 +17,16 @@ from exporter.families.x4_upscaler import X4_UPSCALER
 from exporter.source import Source
 from runtimes.errors import unknown_name
 
-FAMILIES: tuple[Family, ...] = (SD1, SD2, X4_UPSCALER, LATENT_UPSCALER, SDXL_REFINER, SDXL)
+FAMILIES: tuple[Family, ...] = (
+    SD1,
+    SD2,
+    X4_UPSCALER,
+    LATENT_UPSCALER,
+    SDXL_REFINER,
+    SDXL,
+    LDM,
+    LDM_SUPER_RESOLUTION,
+)
 """In the order in which they are tried."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.components.base import Config
@@ -60,6 +60,9 @@ class Family:
         unused_channels: of the U-Net's output, behind the prediction: learnt variances.
         fits: tells a source of this family from those of others with such a U-Net.
         index: entries of model_index.json beside those of networks and tokenizers.
+        wrappers: component → its name in `exporter.components.COMPONENTS`, where that is another.
+        scaling_factor: of the latents, where that is the pipeline's knowledge and not the
+            autoencoder's config's.
     """
 
     name: str
@@ -76,3 +79,14 @@ class Family:
     unused_channels: int = 0
     fits: Callable[[Source], bool] = lambda _source: True
     index: Config = field(default_factory=lambda: _CHECKED)
+    wrappers: Mapping[str, str] = field(default_factory=dict[str, str])
+    scaling_factor: float | None = None
+
+
+_NETWORK_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
+"""Component → the network that it is a part of, by its folder in a Diffusers model."""
+
+
+def networks_of(components: Iterable[str]) -> tuple[str, ...]:
+    """The folders, in a Diffusers model, of the networks that components are made from."""
+    return tuple(dict.fromkeys(_NETWORK_OF.get(name, name) for name in components))

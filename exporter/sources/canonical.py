@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from exporter.components.base import Config, class_name
 from exporter.conditioning import settings
-from exporter.families.table import Family
+from exporter.families.table import Family, networks_of
 from exporter.source import Source
 from exporter.sources.folder import LOW_RES_SCHEDULER, MODEL_INDEX, SCHEDULER
 
@@ -20,9 +20,7 @@ __all__ = ["LOW_RES_SCHEDULER", "SCHEDULER", "canonical_texts", "encode"]
 _CLASSES = {
     "text_encoder": ("transformers", "CLIPTextModel"),
     "text_encoder_2": ("transformers", "CLIPTextModelWithProjection"),
-    "unet": ("diffusers", "UNet2DConditionModel"),
 }
-_FOLDER_OF = {"vae_decoder": "vae", "vae_encoder": "vae"}
 
 
 def canonical_texts(
@@ -49,7 +47,7 @@ def canonical_texts(
         # diffusers asks inpainting models for it.
         "_diffusers_version": version("diffusers"),
         "scheduler": ("diffusers", scheduler.get("_class_name")),
-        **{name: _class_of(source, name) for name in (_FOLDER_OF.get(c, c) for c in components)},
+        **{name: _class_of(source, name) for name in networks_of(components)},
         **dict.fromkeys(tokenizers, ("transformers", "CLIPTokenizer")),
         **family.index,
         **settings(source),
@@ -66,7 +64,7 @@ def canonical_texts(
 
 
 def _class_of(source: Source, folder: str) -> tuple[str, str]:
-    """Library and class of a network; autoencoders are of several."""
+    """Library and class of a network; diffusers' are of several."""
     return _CLASSES.get(folder) or ("diffusers", class_name(source.config(folder)))
 
 

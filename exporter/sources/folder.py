@@ -30,6 +30,9 @@ TOKENIZER_FILES = (
 MODEL_INDEX = "model_index.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 LOW_RES_SCHEDULER = "low_res_scheduler/scheduler_config.json"
+OTHER_NAMES = {"vae": "vqvae"}
+"""Network → what it is called in the original latent diffusion models' pipelines."""
+
 _FOLDER = Origin("folder")
 _WHOLE_NUMBERS = frozenset(
     (
@@ -74,9 +77,8 @@ class DiffusersFolder:
         return str(self.index.get("_class_name", "an unnamed pipeline"))
 
     def has(self, folder: str) -> bool:
-        """Whether model_index.json lists the network."""
-        entry = cast("list[Any] | None", self.index.get(folder))
-        return isinstance(entry, list) and any(part is not None for part in entry)
+        """Whether model_index.json lists the network, by whichever of its names."""
+        return self._lists(folder) or self._lists(OTHER_NAMES.get(folder, folder))
 
     def lacks(self, folder: str) -> SourceError:
         """Says that model_index.json doesn't list it."""
@@ -88,7 +90,7 @@ class DiffusersFolder:
 
     def config(self, folder: str) -> Config:
         """The network's config.json."""
-        return read_config(self.path / folder / "config.json")
+        return read_config(self.path / self.named(folder) / "config.json")
 
     def scheduler_config(self) -> Config:
         """The file as it is."""
@@ -101,13 +103,23 @@ class DiffusersFolder:
 
     def tensors(self, folder: str) -> dict[str, Tensor]:
         """The unsuffixed variant before fp16."""
+        named = self.named(folder)
         if self.fetch_weights is not None:
-            self.fetch_weights(folder)
-        return folder_tensors(self.path / folder)
+            self.fetch_weights(named)
+        return folder_tensors(self.path / named)
 
     def tokenizer(self, folder: str) -> dict[str, bytes]:
         """The tokenizer's files as they are."""
         return folder_tokenizer(self.path / folder)
+
+    def named(self, folder: str) -> str:
+        """What the model itself calls a network."""
+        other = OTHER_NAMES.get(folder, folder)
+        return other if self._lists(other) and not self._lists(folder) else folder
+
+    def _lists(self, folder: str) -> bool:
+        entry = cast("list[Any] | None", self.index.get(folder))
+        return isinstance(entry, list) and any(part is not None for part in entry)
 
 
 def open_folder(

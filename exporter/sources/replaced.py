@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from exporter.components.base import Config
 from exporter.errors import SourceError
+from exporter.families import family_of
 from exporter.progress import Progress
 from exporter.source import Origin, Source, SourceOptions
 from exporter.sources.folder import folder_tokenizer
 from exporter.sources.part import Part, open_text_encoder, open_vae
 from exporter.weights import Tensor
+from runtimes.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def replace_parts(source: Source, options: SourceOptions, progress: Progress) ->
 
     Raises:
         SourceError: there is no such part where an option says.
+        UsageError: the model takes no text, and an option gives a part for it.
     """
+    _check_taken(source, options)
     parts: dict[str, Part] = {}
     if options.vae is not None:
         parts["vae"] = open_vae(options.vae, progress)
@@ -91,3 +95,16 @@ def replace_parts(source: Source, options: SourceOptions, progress: Progress) ->
     if not parts and tokenizer is None:
         return source
     return Replaced(source, parts, tokenizer)
+
+
+def _check_taken(source: Source, options: SourceOptions) -> None:
+    """Refuses a text encoder or a tokenizer for a model that takes no text."""
+    for name in ("text_encoder", "tokenizer"):
+        if getattr(options, name) is None:
+            continue
+        family = family_of(source)
+        if not family.tokenizers:
+            raise UsageError(
+                f"{source.location} is of family {family.name}, which takes no text; leave "
+                f"--{name.replace('_', '-')} out."
+            )

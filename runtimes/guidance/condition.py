@@ -17,7 +17,7 @@ class Condition:
     """What the U-Net sees of one branch (prompts, or negative prompts) beside the latents.
 
     Attributes:
-        context: text embeddings [n, tokens, d].
+        context: text embeddings [n, tokens, d]; of no tokens for a U-Net that takes no text.
         concat: channels that follow the latents in its input: [n, k, h, w].
         feeds: further inputs by role; samples along the first axis of those with two axes or
             more, fewer axes belong to all samples.

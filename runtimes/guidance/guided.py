@@ -28,7 +28,13 @@ class Branches:
 
 
 def guided_network(
-    predict: Predict, branches: Branches, settings: Settings, *, calls: int, halves: Halves
+    predict: Predict,
+    branches: Branches,
+    settings: Settings,
+    *,
+    calls: int,
+    halves: Halves,
+    before: int = 0,
 ) -> Network:
     """The network for one run of a sampler.
 
@@ -36,17 +42,17 @@ def guided_network(
         predict: the network.
         branches: those that the settings need.
         settings: say how it is guided.
-        calls: calls that the run makes.
+        calls: calls that are made in all.
         halves: one call of a multiple of the batch, or a call for each branch. Where guidance has
             an interval, calls outside it are of the prompts alone; that saves no time with a graph
             that was built for a larger batch than the pictures fill.
+        before: how many of the calls another network made before.
     """
     plain = alone(predict, branches.cond)
     if not settings.guided:
         return plain
-    return within(
-        settings.guidance_interval, calls, _guided(predict, branches, settings, halves), plain
-    )
+    guided = _guided(predict, branches, settings, halves)
+    return within(settings.guidance_interval, calls, guided, plain, before=before)
 
 
 def _guided(predict: Predict, branches: Branches, settings: Settings, halves: Halves) -> Network:

@@ -28,7 +28,9 @@ def guided_calls(interval: Interval, total: int) -> range:
     return range(int(start * total), int(stop * total))
 
 
-def within(interval: Interval, total: int, guided: Network, plain: Network) -> Network:
+def within(
+    interval: Interval, total: int, guided: Network, plain: Network, *, before: int = 0
+) -> Network:
     """A network for one run of a sampler: guided within the interval, plain outside it.
 
     It counts its calls, since levels don't tell them apart: samplers that call the network twice a
@@ -36,13 +38,14 @@ def within(interval: Interval, total: int, guided: Network, plain: Network) -> N
 
     Args:
         interval: where guidance starts and stops.
-        total: calls that the run makes.
+        total: calls that are made in all.
         guided: the network as it is called within.
         plain: as it is called outside, where the unconditional half would be thrown away.
+        before: how many of the calls were made before this network's first.
     """
     if interval == WHOLE:
         return guided
-    calls, inside = count(), guided_calls(interval, total)
+    calls, inside = count(before), guided_calls(interval, total)
 
     def predict(x: Latents, timestep: float) -> Latents:
         return (guided if next(calls) in inside else plain)(x, timestep)

@@ -80,6 +80,10 @@ class Given:
     states: Embeddings
     pooled: Embeddings | None
 
+    def last(self, width: int | None) -> Given:
+        """With the last columns of the states alone; with all where `width` is None."""
+        return self if width is None else Given(self.states[..., -width:], self.pooled)
+
 
 @dataclass(frozen=True)
 class Zeros:

@@ -50,6 +50,8 @@ def check_readable(
         BundleError: the text encoders don't give what the U-Net takes.
     """
     encoders = text_encoders(bundle, clip_skip)
+    if not encoders:
+        return
     branches = branches_of(asked, inputs)
     texts = {each.name: texts_of(branches.values(), place) for place, each in enumerate(encoders)}
     unread = not any(texts.values())

@@ -14,7 +14,7 @@ from runtimes.inputs import Inputs
 from runtimes.parts import Parts
 from runtimes.prompts.branches import Branch, Given, Texts, Written, Zeros, branches_of, texts_of
 from runtimes.prompts.chunks import Embeddings, Row, empty_row
-from runtimes.prompts.encoders import Encoder, text_encoders
+from runtimes.prompts.encoders import CONTEXT, UNET, Encoder, input_width, takes_text, text_encoders
 from runtimes.prompts.fragments import quoted
 from runtimes.prompts.given import embeddings_sha256
 from runtimes.prompts.plan import Plan, plan
@@ -72,9 +72,16 @@ class Reader:
 
 
 def embed(
-    bundle: Bundle, parts: Parts, settings: Settings, inputs: Inputs, watch: Stopwatch
-) -> Prompted:
-    """Text embeddings of each picture, those of one prompt side by side.
+    bundle: Bundle,
+    parts: Parts,
+    settings: Settings,
+    inputs: Inputs,
+    watch: Stopwatch,
+    unets: Sequence[str] = (UNET,),
+) -> list[Prompted]:
+    """Text embeddings of each picture, those of one prompt side by side, for each U-Net.
+
+    Of no tokens for a U-Net that takes no text.
 
     Args:
         bundle: whose U-Net takes them.
@@ -82,6 +89,7 @@ def embed(
         settings: with the prompts.
         inputs: with embeddings that were given in place of prompts.
         watch: takes the stages' times.
+        unets: the components that take them.
 
     Raises:
         UsageError: the settings were made for other embeddings.
@@ -95,14 +103,39 @@ def embed(
             "these settings were made with other prompt embeddings; give the same prompt_embeds "
             "(and negative_prompt_embeds) again."
         )
+    if not takes_text(bundle):
+        return [Prompted(np.zeros((settings.count, 0, 0), np.float32)) for _ in unets]
     texts = Texts.of(settings)
-    reader = Reader(text_encoders(bundle, settings.clip_skip), branches_of(texts, inputs))
-    (found,) = encode(parts, [reader], texts, watch, caller=_CALLER)
+    readers = [reader_of(bundle, unet, settings.clip_skip, texts, inputs) for unet in unets]
+    found = encode(parts, readers, texts, watch, caller=_CALLER)
+    return [_repeated(each, settings.num_images_per_prompt) for each in found]
+
+
+def reader_of(bundle: Bundle, unet: str, clip_skip: int, texts: Texts, inputs: Inputs) -> Reader:
+    """What a U-Net of a bundle takes of texts and given embeddings.
+
+    A refiner takes of SDXL's given embeddings the columns of the encoder that it knows, the last
+    ones. Where nothing was said against, its own habit says whether zeros stand for that.
+    """
+    encoders = text_encoders(bundle, clip_skip, unet)
+    refiner = bundle.manifest.refiner
+    if refiner is None or unet != refiner.component:
+        return Reader(encoders, branches_of(texts, inputs))
+    zeros = texts.zeros and refiner.conditioning.force_zeros_for_empty_prompt
+    branches = branches_of(replace(texts, zeros=zeros), inputs)
+    width = input_width(bundle.graph(unet), CONTEXT)
+    return Reader(
+        encoders,
+        {name: b.last(width) if isinstance(b, Given) else b for name, b in branches.items()},
+    )
+
+
+def _repeated(prompted: Prompted, count: int) -> Prompted:
     each = {
-        name: None if rows is None else np.repeat(rows, settings.num_images_per_prompt, axis=0)
-        for name, rows in vars(found).items()
+        name: None if rows is None else np.repeat(rows, count, axis=0)
+        for name, rows in vars(prompted).items()
     }
-    return replace(found, **each)
+    return replace(prompted, **each)
 
 
 def encode(

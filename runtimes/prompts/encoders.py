@@ -3,7 +3,7 @@
 Stable Diffusion 1.x and 2.x: the last layer's states of one encoder. SDXL: the penultimate layers'
 states of two encoders, side by side, and the pooled embedding of the one with a projection; the
 refiner has that one alone. The latent upscaler: the last layer's states before the final layer
-norm, and the pooled one.
+norm, and the pooled one. The first latent diffusion models: none, their U-Net takes no text.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ POOLER, PROJECTED = "pooler_output", "text_embeds"
 
 LATENT_UPSCALING = "latent-upscaling"
 UNET = "unet"
+CONTEXT = "encoder_hidden_states"
+"""The U-Net's input that takes the tokens' states."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,26 @@ class Encoder:
         return tuple(dict.fromkeys(role for role in read if role is not None))
 
 
+def takes_text(bundle: Bundle, unet: str = UNET) -> bool:
+    """Whether a bundle's U-Net takes the states of texts.
+
+    Raises:
+        BundleError: the bundle has no U-Net.
+    """
+    return _takes(bundle.graph(unet), CONTEXT)
+
+
 def takes_pooled(bundle: Bundle) -> bool:
     """Whether a bundle's U-Net is told a pooled embedding beside the tokens'.
 
     Raises:
         BundleError: the bundle has no U-Net.
     """
-    return LATENT_UPSCALING in bundle.manifest.tasks or _takes_projected(bundle.graph(UNET))
+    return LATENT_UPSCALING in bundle.manifest.tasks or _takes(bundle.graph(UNET), PROJECTED)
 
 
 def text_encoders(bundle: Bundle, clip_skip: int = 0, unet: str = UNET) -> tuple[Encoder, ...]:
-    """The text encoders whose states a U-Net takes, in the order of their channels.
+    """The text encoders whose states a U-Net takes, in the order of their channels; none for some.
 
     Args:
         bundle: has them.
@@ -72,8 +83,10 @@ def text_encoders(bundle: Bundle, clip_skip: int = 0, unet: str = UNET) -> tuple
     Raises:
         BundleError: an encoder doesn't give what the U-Net takes.
     """
+    if not takes_text(bundle, unet):
+        return ()
     names = tuple(bundle.manifest.tokenizers)
-    if _takes_projected(bundle.graph(unet)):
+    if _takes(bundle.graph(unet), PROJECTED):
         return _with_projected(bundle, names, clip_skip, unet)
     (name,) = names
     graph = bundle.graph(name)
@@ -95,12 +108,14 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
         return 0
     if not is_whole(value) or value < 0:
         raise UsageError(f"clip_skip must be a whole number of layers from 0, not {value!r}.")
-    projected = _takes_projected(bundle.graph(UNET))
+    if not value:
+        return 0
+    projected = _takes(bundle.graph(UNET), PROJECTED)
     graphs = [bundle.graph(name) for name in bundle.manifest.tokenizers]
     counts = [
         _count(graph, RAW) - 2 if projected else _count(graph, NORMALISED) for graph in graphs
     ]
-    if value and min(counts) < 1:
+    if min(counts) < 1:
         raise BundleError(
             f"{bundle.path}: clip_skip {value} needs the states of earlier layers, which this text "
             "encoder doesn't give normalised; export the model again with this version of latedge."
@@ -111,6 +126,12 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
             f"{value}."
         )
     return int(value)
+
+
+def input_width(unet: Graph, role: str) -> int | None:
+    """How wide an input of a U-Net is; None where it takes any width, or there is none."""
+    widths = [port.shape[-1] for port in unet.inputs if port.role == role and port.shape]
+    return widths[0] if widths and isinstance(widths[0], int) else None
 
 
 def _with_projected(
@@ -124,7 +145,7 @@ def _with_projected(
             f"{bundle.path}: the U-Net takes {PROJECTED} of one text encoder, and "
             f"{', '.join(projecting) or 'none'} gives them. Export again."
         )
-    wanted = _input_width(bundle.graph(unet), "encoder_hidden_states")
+    wanted = input_width(bundle.graph(unet), CONTEXT)
     chosen = names if wanted in (None, sum(widths.values())) else tuple(projecting)
     if wanted not in (None, sum(widths[name] for name in chosen)):
         raise BundleError(
@@ -171,8 +192,8 @@ def _gives(graph: Graph, role: str) -> bool:
     return any(port.role == role for port in graph.outputs)
 
 
-def _takes_projected(unet: Graph) -> bool:
-    return any(port.role == PROJECTED for port in unet.inputs)
+def _takes(graph: Graph, role: str) -> bool:
+    return any(port.role == role for port in graph.inputs)
 
 
 def _width(text_encoder: Graph, role: str) -> int:
@@ -180,8 +201,3 @@ def _width(text_encoder: Graph, role: str) -> int:
         if port.role == role and port.shape and isinstance(port.shape[-1], int):
             return port.shape[-1]
     raise BundleError(f"{text_encoder.file} doesn't tell how wide its {role} are. Export again.")
-
-
-def _input_width(unet: Graph, role: str) -> int | None:
-    widths = [port.shape[-1] for port in unet.inputs if port.role == role and port.shape]
-    return widths[0] if widths and isinstance(widths[0], int) else None

@@ -17,14 +17,15 @@ from runtimes.errors import UsageError
 from runtimes.inputs import Floats, Inputs
 from runtimes.manifest import Graph
 from runtimes.options import Given
-from runtimes.prompts.encoders import PROJECTED
+from runtimes.prompts.encoders import CONTEXT, PROJECTED
 
-_ROLE = "encoder_hidden_states"
 _PAIRS = {
     "prompt_embeds": "pooled_prompt_embeds",
     "negative_prompt_embeds": "negative_pooled_prompt_embeds",
 }
 """Embeddings of tokens → the pooled ones beside them."""
+EMBEDDINGS = tuple(name for pair in _PAIRS.items() for name in pair)
+"""Fields of `Inputs` that hold embeddings."""
 
 
 def with_embeddings(
@@ -66,7 +67,7 @@ def given_inputs(given: Given) -> Inputs:
         UsageError: as of `with_embeddings`.
     """
     arrays: dict[str, Any] = {**given}
-    embeddings = [arrays.pop(name, None) for pair in _PAIRS.items() for name in pair]
+    embeddings = [arrays.pop(name, None) for name in EMBEDDINGS]
     states, pooled, negative, negative_pooled = embeddings
     return with_embeddings(Inputs(**arrays), states, negative, pooled, negative_pooled)
 
@@ -207,7 +208,7 @@ def embeddings_sha256(inputs: Inputs) -> str | None:
 def _built(unet: Graph) -> tuple[int | None, int | None]:
     """Tokens and width of text embeddings that a U-Net was built for; None where it takes any."""
     for port in unet.inputs:
-        if port.role == _ROLE and len(port.shape) == 3:
+        if port.role == CONTEXT and len(port.shape) == 3:
             tokens, width = port.shape[1:]
             return tokens if isinstance(tokens, int) else None, (
                 width if isinstance(width, int) else None

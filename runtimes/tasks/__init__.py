@@ -16,7 +16,9 @@ TASKS: dict[str, str] = {
     "inpainting": "runtimes.tasks.inpainting:Inpainting",
     "instruct-pix2pix": "runtimes.tasks.instruct_pix2pix:InstructPix2Pix",
     "latent-upscaling": "runtimes.tasks.latent_upscaling:LatentUpscaling",
+    "super-resolution": "runtimes.tasks.super_resolution:SuperResolution",
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",
+    "unconditional": "runtimes.tasks.unconditional:Unconditional",
     "upscaling": "runtimes.tasks.upscaling:Upscaling",
 }
 """Task, as manifests name it → class."""

@@ -44,7 +44,7 @@ class ImageToImage:
         latents = spread(found, settings.count)
         if settings.denoising_start is not None:
             return Start(latents)
-        return Start(noised(latents, start_noise(call), call.levels[call.span.begin]))
+        return Start(noised(latents, start_noise(call), call.levels[call.begin]))
 
 
 def _check_latents(bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:

@@ -71,7 +71,7 @@ class Inpainting:
         if anew or clean is None:
             x = noise * np.float32(call.sampler.init_noise_sigma(call.levels))
         else:
-            x = noised(clean, noise, call.levels[call.span.begin])
+            x = noised(clean, noise, call.levels[call.begin])
         if sees_mask:
             known = spread(encode(call, known_pixels), settings.count)
             concat = np.concatenate([cells, known], axis=1)

@@ -17,7 +17,7 @@ from runtimes.read_inputs import ReadInputs
 from runtimes.samplers import Latents, Sampler
 from runtimes.schedule import Level
 from runtimes.settings import Settings
-from runtimes.span import Span
+from runtimes.span import Stage
 from runtimes.timings import Stopwatch
 
 Floats = NDArray[np.float32]
@@ -37,7 +37,7 @@ class Call:
         generator: all the call's random numbers, in the order in which diffusers draws them.
         watch: takes the stages' times.
         prediction_type: what the U-Net predicts; a key of `runtimes.denoiser.PREDICTION_TYPES`.
-        span: which of the levels are visited.
+        stages: the U-Nets that are called, one after the other, and at which of the levels.
     """
 
     bundle: Bundle
@@ -49,7 +49,17 @@ class Call:
     generator: Generator
     watch: Stopwatch
     prediction_type: str
-    span: Span
+    stages: tuple[Stage, ...]
+
+    @property
+    def begin(self) -> int:
+        """The first level that is visited."""
+        return self.stages[0].span.begin
+
+    @property
+    def calls(self) -> int:
+        """How many levels are visited."""
+        return sum(stage.span.calls for stage in self.stages)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Start:
         x: latents at the first level that is visited, in the sampler's scaling: [n, channels, h,
             w].
         concat: channels that follow the latents in the U-Net's input: [n, k, h, w].
+        concat_scaled: whether `concat` is scaled as the sampler's levels scale latents, and not
+            left as it is.
         feeds: further inputs of the U-Net by role; samples along the first axis of those with
             two axes or more.
         hold: (x, index) → x, after the call at `levels[index]`: puts back what must not change.
@@ -70,6 +82,7 @@ class Start:
 
     x: Latents
     concat: Latents | None = None
+    concat_scaled: bool = False
     feeds: Mapping[str, Array] = field(default_factory=dict[str, Any])
     hold: Callable[[Latents, int], Latents] | None = None
     finish: Callable[[Floats], Floats] | None = None

@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,7 @@ OFTEN = [
     name if "xl" not in name or name == "tiny-sdxl" else pytest.param(name, marks=pytest.mark.slow)
     for name in TINY
 ]
-NETWORKS: dict[str, Any] = {
-    "text_encoder": transformers.CLIPTextModel,
-    "text_encoder_2": transformers.CLIPTextModelWithProjection,
-    "unet": diffusers.UNet2DConditionModel,
-    "vae": diffusers.AutoencoderKL,
-}
+TOLD_TEXT = [each for each in OFTEN if "ldm" not in str(each)]
 Make = Callable[..., Path]
 
 
@@ -75,7 +71,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 def load(folder: Path, component: str) -> Any:
     """A network in float32; a missing, unexpected or misshapen weight fails."""
-    network, report = NETWORKS[component].from_pretrained(
+    library, class_name = json.loads((folder / "model_index.json").read_text())[component]
+    network, report = getattr(import_module(library), class_name).from_pretrained(
         folder,
         subfolder=component,
         output_loading_info=True,
@@ -101,7 +98,7 @@ def test_every_written_weight_arrives_in_its_network(make: Make, name: str) -> N
             torch.testing.assert_close(value, expected.float(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", OFTEN)
+@pytest.mark.parametrize("name", TOLD_TEXT)
 def test_the_pipeline_opens_and_makes_a_picture(make: Make, name: str) -> None:
     pipeline_class = getattr(diffusers, MODELS[name].pipeline)
     absent = {} if "depth" not in name else {"depth_estimator": None, "feature_extractor": None}
@@ -160,6 +157,20 @@ def test_true_models_have_the_published_numbers_of_parameters(
     for folder, each in built.items():
         for weight in each.shapes:
             assert laws_of(f"{folder}/{weight}")
+
+
+@pytest.mark.parametrize(
+    ("name", "unet"), [("ldm", 274_056_163), ("ldm-super-resolution", 113_622_563)]
+)
+def test_first_latent_diffusion_models_have_the_published_numbers_of_parameters(
+    name: str, unet: int
+) -> None:
+    built = {folder: build(network) for folder, network in MODELS[name].networks.items()}
+    assert {folder: each.size for folder, each in built.items()} == {
+        "unet": unet,
+        "vqvae": 55_322_782,
+    }
+    assert all(laws_of(f"{folder}/{key}") for folder, each in built.items() for key in each.shapes)
 
 
 def test_a_refiner_shares_the_bases_second_encoder_and_vae(make: Make) -> None:
@@ -231,7 +242,7 @@ def assert_sane(found: dict[str, tuple[float, float]], least: int) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", OFTEN)
+@pytest.mark.parametrize("name", TOLD_TEXT)
 def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 1000, (2, 77), generator=generator)
@@ -284,6 +295,29 @@ def test_activations_neither_vanish_nor_overflow(make: Make, name: str) -> None:
     assert (noise - predict(early, 0)).std() > 0.1
     if classes is not None:
         assert (noise - predict(late, 0, label=200)).std() > 0.1
+
+
+@torch.no_grad()
+def test_models_that_take_no_text_are_sane_too(make: Make) -> None:
+    generator = torch.Generator().manual_seed(0)
+    folder = make("tiny-ldm-super-resolution")
+    unet, vqvae = load(folder, "unet"), load(folder, "vqvae")
+    found = statistics(unet)
+    sample = torch.randn(1, 6, 16, 16, generator=generator)
+    noise = unet(sample, torch.tensor([801])).sample
+    assert_sane(found, least=80)
+    assert 0.5 < noise.std() < 2
+    assert (noise - unet(sample, torch.tensor([1])).sample).std() > 0.1
+    assert (
+        noise
+        - unet(sample * torch.tensor([1, 0]).repeat_interleave(3).view(1, 6, 1, 1), 801).sample
+    ).std() > 0.1, "the picture plays no part"
+    latents = sample[:, :3]
+    image = vqvae.decode(latents).sample
+    assert 0.1 < image.std() < 0.5
+    # Of 64 vectors most are the nearest to some latent.
+    nearest = vqvae.quantize(latents)[2][2]
+    assert len(nearest.unique()) > 20
 
 
 @torch.no_grad()

@@ -123,6 +123,15 @@ def test_vae_comes_from_the_hub(hub: StandIn, tiny_sd15: Path, tmp_path: Path) -
         open_source(tiny_sd15, SourceOptions(vae=Path("maker/nothing")))
 
 
+def test_autoencoder_of_another_name_is_downloaded(
+    hub: StandIn, synthesized: Callable[[str], Path]
+) -> None:
+    hub.models["maker/ldm"] = synthesized("tiny-ldm")
+    prepared, _ = prepare(open_source("maker/ldm"), None)
+    assert list(prepared) == ["unet", "vae_decoder"]
+    assert "vqvae/diffusion_pytorch_model.safetensors" in hub.asked
+
+
 # --- without a network
 
 

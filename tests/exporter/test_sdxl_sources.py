@@ -225,13 +225,14 @@ def test_wrong_defaults_are_refused(wanted: Wanted, message: str) -> None:
 
 def test_means_of_the_latents_come_from_the_vae(synthesized: Named, tmp_path: Path) -> None:
     copy = linked(synthesized("tiny-sdxl"), tmp_path / "model")
-    _, plain = prepare(open_source(copy), ("vae_decoder",))
-    assert (latents_of(plain).latents_mean, latents_of(plain).scaling_factor) == (None, 0.13025)
+    prepared, plain = prepare(open_source(copy), ("vae_decoder",))
+    found = latents_of(plain, prepared)
+    assert (found.latents_mean, found.scaling_factor) == (None, 0.13025)
     edit(copy / "vae/config.json", latents_mean=[1, 2, 3, 4.5], latents_std=[1, 1, 1, 2])
-    _, told = prepare(open_source(copy), ("vae_decoder",))
-    assert latents_of(told).latents_mean == (1.0, 2.0, 3.0, 4.5)
-    assert latents_of(told).latents_std == (1.0, 1.0, 1.0, 2.0)
+    prepared, told = prepare(open_source(copy), ("vae_decoder",))
+    assert latents_of(told, prepared).latents_mean == (1.0, 2.0, 3.0, 4.5)
+    assert latents_of(told, prepared).latents_std == (1.0, 1.0, 1.0, 2.0)
     edit(copy / "vae/config.json", latents_mean=[1, 2, 3])
-    _, short = prepare(open_source(copy), ("vae_decoder",))
+    prepared, short = prepare(open_source(copy), ("vae_decoder",))
     with pytest.raises(SourceError, match=r"latents_mean is \[1, 2, 3\]; it must be 4 numbers"):
-        latents_of(short)
+        latents_of(short, prepared)

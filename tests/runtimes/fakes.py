@@ -59,7 +59,7 @@ def embed(input_ids: Array) -> Array:
     return np.sin(ids * np.arange(1, CONTEXT + 1, dtype=np.float32) * np.float32(0.1))
 
 
-def predict(sample: Array, timestep: Array, context: Array, *told: Array) -> Array:
+def predict(sample: Array, timestep: Array, context: Array | None = None, *told: Array) -> Array:
     """Predicted noise: depends on every input, each sample on its own."""
     more = sample[:, CHANNELS:]
     if more.shape[1]:
@@ -67,9 +67,11 @@ def predict(sample: Array, timestep: Array, context: Array, *told: Array) -> Arr
     for each in told:
         sample = sample * (1 + np.sin(each.mean(axis=1))[:, np.newaxis, np.newaxis, np.newaxis])
     late = np.cos(timestep.astype(np.float32)[0] / np.float32(1000))
+    predicted = np.float32(0.5) * np.tanh(sample) * late
+    if context is None:
+        return predicted
     bias = context.mean(axis=1, dtype=np.float32).reshape(len(context), -1, CHANNELS).sum(axis=1)
-    bias = bias[:, :, np.newaxis, np.newaxis]
-    return np.float32(0.5) * np.tanh(sample) * late + bias
+    return predicted + bias[:, :, np.newaxis, np.newaxis]
 
 
 def decode(latent: Array) -> Array:
@@ -165,6 +167,7 @@ def write_fake_bundle(
     sequence: int | str = "sequence",
     layers: int = 0,
     told_scale: int | None = None,
+    text: bool = True,
     sdxl: Literal["base", "refiner"] | None = None,
     **changes: object,
 ) -> Path:
@@ -183,6 +186,7 @@ def write_fake_bundle(
         sequence: tokens of the U-Net's text embeddings.
         layers: of the text encoder, each of which gives its normalised states.
         told_scale: width of the guidance scale's embedding, where the U-Net takes one.
+        text: whether the U-Net takes text, and there is a text encoder.
         sdxl: which of SDXL's models it shall be: two text encoders or the second alone, a pooled
             embedding, and six numbers about the picture or five.
         changes: fields of the manifest that shall be otherwise.
@@ -196,7 +200,7 @@ def write_fake_bundle(
     raw = [port(f"hidden_states.{n}", "float32", "batch", 77, CONTEXT) for n in range(LAYERS + 1)]
     pooled = port("text_embeds", "float32", "batch", CONTEXT)
     encoders = {
-        None: {"text_encoder": "tokenizer"},
+        None: {"text_encoder": "tokenizer"} if text else {},
         "base": {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
         "refiner": {"text_encoder_2": "tokenizer_2"},
     }[sdxl]
@@ -205,10 +209,11 @@ def write_fake_bundle(
         port("time_ids", "float32", batch, 6 if sdxl == "base" else 5),
     ]
     latent = (batch, CHANNELS, height, width)
+    unet_width = CONTEXT * len(encoders)
     unet = (
         port("sample", sample, batch, unet_channels or CHANNELS, height, width),
         port("timestep", timestep, 1),
-        port("encoder_hidden_states", sample, batch, sequence, CONTEXT * len(encoders)),
+        *([port("encoder_hidden_states", sample, batch, sequence, unet_width)] if text else []),
         *([port("timestep_cond", "float32", batch, told_scale)] if told_scale else []),
         *(told if sdxl else []),
     )
@@ -232,9 +237,9 @@ def write_fake_bundle(
         **{f"{folder}/merges.txt": "#version: 0.2\n" for folder in encoders.values()},
         **{f"{name}/model.fake": name for name in components},
     }
-    for name, text in texts.items():
+    for name, content in texts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(content, encoding="utf-8")
     manifest = Manifest(
         schema="1.0",
         family="sd1",

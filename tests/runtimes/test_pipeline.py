@@ -353,6 +353,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "negative_aesthetic_score": None,
         "denoising_end": None,
         "denoising_start": None,
+        "refiner_start": None,
         "image_guidance_scale": None,
     }
 
@@ -713,7 +714,7 @@ def test_portable_bundles_are_to_be_compiled_first(fake_bundle: Write) -> None:
     [
         ({"tasks": ("embedding",)}, "can't make pictures; it is made for embedding."),
         ({"tasks": ()}, "it is made for no task that this version of latedge knows."),
-        ({"components": {}}, "has no text_encoder"),
+        ({"components": {}}, "has no unet"),
         ({"tokenizers": {}}, "has no tokenizer for its text_encoder. Export it again."),
     ],
 )

@@ -87,7 +87,7 @@ def picture_calls(bundle: Bundle, settings: Settings) -> dict[str, Calls]:
         threads=None,
         latedge_version=VERSION,
     )
-    pipeline = Pipeline(bundle, loaded_parts(tokenizer, components), origin)
+    pipeline = Pipeline(bundle, loaded_parts({"text_encoder": tokenizer}, components), origin)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PromptTruncated)  # whoever draws the picture is told
         result = pipeline.run(settled, output_type="np")
