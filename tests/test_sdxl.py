@@ -4,7 +4,7 @@ At the same seed: the latents after every call of the network, and the picture."
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,13 +18,16 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 
+from exporter.source import SourceOptions
 from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.pipeline import Pipeline
-from tests.parity import follow, photo
+from tests.parity import PSNR_DB, follow, photo, psnr_db
 
 pytestmark = pytest.mark.slow
 
 Open = Callable[[str], Pipeline]
+Named = Callable[[str], Path]
+Once = Callable[[str, Callable[[Path], object]], Path]
 Make = Callable[[str, Any], Any]
 
 IMAGE = photo(128, 128)
@@ -180,6 +183,51 @@ def test_hand_over_within_a_schedule(
             )
     finally:
         text_to_image.scheduler, refining.scheduler = own
+
+
+@pytest.fixture(scope="module")
+def both(once: Once, synthesized: Named) -> Iterator[Pipeline]:
+    """Base and refiner in one bundle."""
+    from exporter.compile import compile
+    from exporter.export import export
+
+    options = SourceOptions(refiner=synthesized("tiny-sdxl-refiner"))
+    portable = once(
+        "unverified-tiny-sdxl-both",
+        lambda folder: export(
+            synthesized("tiny-sdxl"), folder, verify="none", source_options=options
+        ),
+    )
+    compiled = once(
+        "drawing-tiny-sdxl-both", lambda folder: compile(portable, folder, target="onnxruntime")
+    )
+    with Pipeline.open(compiled, threads=1) as pipe:
+        yield pipe
+
+
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_base_and_refiner_of_one_bundle_draw_in_one_call(
+    both: Pipeline, text_to_image: Any, refining: Any, share: float
+) -> None:
+    options: dict[str, Any] = {
+        "prompt": "a red circle",
+        "negative_prompt": "dark",
+        "num_inference_steps": 10,
+    }
+    half = text_to_image(
+        denoising_end=share,
+        output_type="latent",
+        generator=torch.Generator().manual_seed(5),
+        **options,
+    ).images
+    expected = refining(
+        image=half, denoising_start=share, output_type="np", aesthetic_score=7.0, **options
+    ).images
+    found = both(
+        **options, seed=5, refiner_start=share, output_type="np", aesthetic_score=7.0
+    ).images
+    assert expected.std() > 0.02
+    assert psnr_db(expected, np.asarray(found), 1.0) >= PSNR_DB
 
 
 def test_pruned_networks_are_drawn_by_their_config(drawing: Open, reference: Make) -> None:
