@@ -140,7 +140,8 @@ def _export(config: ExportConfig, progress: Progress) -> Manifest:
     if config.verify == "image":
         from exporter.verify_image import check_drawable
 
-        check_drawable(model.location, tasks_of(recognised, prepared), prepared, scheduler)
+        family, tasks = recognised.family.name, tasks_of(recognised, prepared)
+        check_drawable(model.location, family, tasks, prepared, scheduler)
     for part, reason in recognised.family.left_out.items():
         if model.has(part):
             progress(f"{part} is left out: {reason}")

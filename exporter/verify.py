@@ -88,7 +88,8 @@ def verify(
     opened = open_bundle(bundle, full=True)
     folder, manifest = opened.path, opened.manifest
     if image:
-        check_drawable(folder, manifest.tasks, manifest.components, opened.scheduler_config)
+        config = opened.scheduler_config
+        check_drawable(folder, manifest.family, manifest.tasks, manifest.components, config)
     prepared = references(
         opened, None if against is None else Path(against), source_options, progress
     )

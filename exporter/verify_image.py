@@ -26,9 +26,11 @@ from diffusers import (
 )
 from numpy.typing import NDArray
 
-from exporter import textless_picture
+from exporter import sdxl_picture, textless_picture
 from exporter.components.base import Config
 from exporter.errors import VerificationError
+from exporter.families import FAMILIES
+from exporter.families.sdxl import SDXL_REFINER
 from exporter.image_report import ImageReport
 from exporter.prepare import Prepared
 from exporter.progress import Progress
@@ -41,6 +43,7 @@ from runtimes.errors import UsageError
 from runtimes.inputs import NO_INPUTS, Inputs
 from runtimes.manifest import Manifest
 from runtimes.metadata import Origin
+from runtimes.options import Options
 from runtimes.parts import loaded_parts
 from runtimes.pipeline import Pipeline
 from runtimes.prompts.encoders import takes_text
@@ -70,13 +73,15 @@ levels, root mean square; 35 dB is 4.5.
 
 _NETWORKS = {
     "text_encoder": "last_hidden_state",
+    "text_encoder_2": "last_hidden_state",
     "unet": "out_sample",
     "vae_decoder": "sample",
 }
 """What a picture takes: component → the output that is read. Without text, no text encoder."""
 
 _FLOAT32_BYTES = 4
-_SECOND_ENCODER = "text_encoder_2"
+_ENCODERS = {family.name: tuple(family.tokenizers) for family in FAMILIES}
+"""Family → the text encoders that its pictures take."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,17 @@ class Drawn:
 
 
 def check_drawable(
-    where: object, tasks: Collection[str], components: Collection[str], scheduler: Config
+    where: object,
+    family: str,
+    tasks: Collection[str],
+    components: Collection[str],
+    scheduler: Config,
 ) -> None:
     """Refuses, before slow work, a model of which no picture can be drawn.
 
     Args:
         where: the model, as the message names it.
+        family: its family's name.
         tasks: what it is for.
         components: what it has or shall have.
         scheduler: the content of its scheduler_config.json.
@@ -107,19 +117,13 @@ def check_drawable(
         UsageError: says what is in the way and what to ask for in its place.
     """
     instead = "verify its components alone"
-    from_text = "text-to-image" in tasks
-    if not from_text and not set(textless_picture.TASKS) & set(tasks):
+    drawn = {"text-to-image", *textless_picture.TASKS}
+    if not drawn & set(tasks) and family != SDXL_REFINER.name:
         raise UsageError(
             f"{where} can't draw a whole picture from text; it is made for "
             f"{', '.join(tasks) or 'no task that this version of latedge knows'}: {instead}."
         )
-    # The runtime draws with one text encoder; this ends when it draws with both.
-    if _SECOND_ENCODER in components:
-        raise UsageError(
-            f"{where}: whole pictures of models with a {_SECOND_ENCODER} can't be verified yet; "
-            f"{instead}."
-        )
-    wanted = [name for name in _NETWORKS if from_text or name != "text_encoder"]
+    wanted = (*_ENCODERS.get(family, ()), "unet", "vae_decoder")
     missing = [name for name in wanted if name not in components]
     if missing:
         raise UsageError(
@@ -143,8 +147,8 @@ def announcement(manifest: Manifest, prepared: Mapping[str, Prepared], report: R
         prepared: the components with torch's weights.
         report: of the components: how long their calls took.
     """
-    guided = "guided " if "text_encoder" in _drawing(manifest) else ""
-    calls = {"text_encoder": 1, "unet": STEPS, "vae_decoder": 1}
+    guided = "guided " if manifest.tokenizers else ""
+    calls = {**dict.fromkeys(_NETWORKS, 1), "unet": STEPS}
     measured = {name: report.components[name] for name in _drawing(manifest)}
     seconds = sum(
         calls[name] * (found.seconds_reference + found.seconds_engine) / found.samples
@@ -182,17 +186,17 @@ def with_image(
     """
     progress(announcement(manifest, prepared, report))
     bundle = Bundle(folder, manifest)
-    inputs = textless_picture.inputs_of(manifest)
+    kind = textless_picture if manifest.conditioning is None else sdxl_picture
+    inputs = kind.inputs_of(manifest)
     told = (PROMPT, GUIDANCE_SCALE) if takes_text(bundle) else (None, None)
-    settings = settle(
-        bundle,
-        told[0],
-        inputs=inputs,
-        num_inference_steps=STEPS,
-        guidance_scale=told[1],
-        seed=SEED,
-        sampler=SAMPLER,
-    )
+    options: Options = {
+        "num_inference_steps": STEPS,
+        "guidance_scale": told[1],
+        "seed": SEED,
+        "sampler": SAMPLER,
+        **sdxl_picture.options_of(manifest),
+    }
+    settings = settle(bundle, told[0], inputs=inputs, **options)
     start = time.perf_counter()
     reference = draw_reference(folder, manifest, prepared, settings, inputs)
     gc.collect()
@@ -225,6 +229,11 @@ def draw_reference(
     if settings.task in textless_picture.TASKS:
         with _without_warnings():
             drawn = Drawn(*textless_picture.draw(networks, scheduler, settings, inputs))
+    elif manifest.conditioning is not None:
+        with _without_warnings():
+            drawn = Drawn(
+                *sdxl_picture.draw(folder, manifest, networks, scheduler, settings, inputs)
+            )
     else:
         drawn = _drawn_from_text(_from_text(folder, manifest, networks, scheduler), settings)
     for index, found in enumerate(drawn.latents):

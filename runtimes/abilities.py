@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtimes.bundle import Bundle
-from runtimes.component import checked_graph
+from runtimes.component import fitting_graph
 from runtimes.errors import BundleError
 from runtimes.latents import built_cells
 from runtimes.parts import ROLES
@@ -46,7 +46,7 @@ def check_able(bundle: Bundle) -> None:
 
 def _check_refiner(bundle: Bundle, unet: str) -> None:
     """Refuses a refiner that can't take over what the base leaves."""
-    checked_graph(bundle, unet, ROLES["unet_refiner"])
+    fitting_graph(bundle, unet, ROLES["unet_refiner"])
     text_encoders(bundle, unet=unet)
     base, refiner = built_cells(bundle, "unet"), built_cells(bundle, unet)
     if base != refiner:

@@ -146,15 +146,26 @@ def checked_graph(bundle: Bundle, name: str, roles: Roles) -> Graph:
         BundleError: the bundle lacks the component, isn't compiled, or the graph wants other
             inputs or gives other outputs.
     """
-    graph = bundle.graph(name)
-    inputs = {port.role: port for port in graph.inputs}
-    outputs = {port.role: port for port in graph.outputs}
-    _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
+    graph = fitting_graph(bundle, name, roles)
     if graph.engine is None:
         raise BundleError(
             f"{bundle.path} is portable and can't run yet. Compile it first: "
             f"latedge compile {bundle.path} --target onnxruntime -o {bundle.path}.ort"
         )
+    return graph
+
+
+def fitting_graph(bundle: Bundle, name: str, roles: Roles) -> Graph:
+    """The plain graph of a component, compiled or not.
+
+    Raises:
+        BundleError: the bundle lacks the component, or the graph wants other inputs or gives other
+            outputs.
+    """
+    graph = bundle.graph(name)
+    inputs = {port.role: port for port in graph.inputs}
+    outputs = {port.role: port for port in graph.outputs}
+    _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
     return graph
 
 

@@ -237,6 +237,10 @@ def generate(
             "absent, 1 for never."
         ),
     ] = None,
+    image_guidance_scale: Annotated[
+        float | None,
+        typer.Option(help="How closely InstructPix2Pix keeps to --image, from 1; 1.5 if absent."),
+    ] = None,
 ) -> None:
     """Make pictures from text, or from pictures and text.
 

@@ -67,6 +67,9 @@ class GuidanceOptions(TypedDict, total=False):
         perp_neg: lead away from negative prompts only where they are no part of the prompt; a
             third branch, of the empty prompt, is computed for it.
         negative_weight: how far, beside the prompt; 1 by default. Of `perp_neg` alone.
+        image_guidance_scale: how closely InstructPix2Pix keeps to its image, 1 or more; 1.5 by
+            default. At 1 the network is called for two branches, not three; where guidance is off
+            it plays no part.
     """
 
     guidance_scale: float | None
@@ -74,6 +77,7 @@ class GuidanceOptions(TypedDict, total=False):
     guidance_interval: Sequence[float] | None
     perp_neg: bool | None
     negative_weight: float | None
+    image_guidance_scale: float | None
 
 
 class PromptOptions(TypedDict, total=False):

@@ -86,8 +86,9 @@ def _strength(bundle: Bundle, task: str, inputs: Inputs, options: Options) -> fl
     if value is None:
         return None if start is not None else strengths.get(task)
     if task not in STRENGTHS:
+        how = "give an image, or leave strength out" if inputs.image is None else "leave it out"
         raise UsageError(
-            f"strength {value} says how much of an image is changed, but {task} changes none; "
-            "give an image, or leave strength out."
+            f"strength {value} says how much of an image is changed, but {task} begins with noise "
+            f"alone; {how}."
         )
     return check_share("strength", value)

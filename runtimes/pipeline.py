@@ -39,6 +39,7 @@ from runtimes.prompts.embed import encode, reader_of
 from runtimes.prompts.encoders import LATENT_UPSCALING, UNET, check_clip_skip
 from runtimes.prompts.given import given_inputs
 from runtimes.prompts.plan import check_long_prompts, check_syntax
+from runtimes.prompts.settle import second_texts, takes_zeros, told
 from runtimes.prompts.untold import check_takes_text
 from runtimes.read_inputs import ReadInputs, check_same
 from runtimes.recorded import NotTheSame, read_recorded
@@ -233,6 +234,8 @@ class Pipeline:
         prompt_syntax: Syntax | None = None,
         long_prompts: LongPrompts | None = None,
         clip_skip: int | None = None,
+        prompt_2: str | Sequence[str] | None = None,
+        negative_prompt_2: str | Sequence[str] | None = None,
     ) -> PromptEmbeddings:
         """The text embeddings of a call, to be saved, or given to one as `prompt_embeds`.
 
@@ -263,6 +266,11 @@ class Pipeline:
             empty=False,
             prompt_syntax=syntax,
             long_prompts=check_long_prompts(long_prompts, syntax),
+            prompt_2=second_texts(self.bundle, "prompt_2", prompt_2, prompts),
+            negative_prompt_2=second_texts(
+                self.bundle, "negative_prompt_2", negative_prompt_2, negatives
+            ),
+            zeros=takes_zeros(self.bundle) and not told(negative_prompt, negative_prompt_2),
         )
         skipped = check_clip_skip(self.bundle, clip_skip)
         check_readable(self.bundle, texts, NO_INPUTS, skipped, self._parts.tokenizers)

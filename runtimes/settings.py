@@ -12,8 +12,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes: `prompt`, one or more texts; `negative_prompt`, as many; the options of
     `runtimes.options.Options`, each with the value that it has in the end, where strength is None
-    for tasks that begin with noise, schedule where sigmas or timesteps are given, and spacing there
-    too and where the sampler has its own; and
+    for tasks that begin with noise, image_guidance_scale for all but instruct-pix2pix, schedule
+    where sigmas or timesteps are given, and spacing there too and where the sampler has its own;
+    and
         task: a name of `runtimes.tasks.TASKS`.
         input_sha256: of what was given beside the settings, by argument: the pixels of "image",
             "mask_image" and "depth_map", the values of "latents" and "image_latents" in float32.
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     denoising_end: float | None = None
     denoising_start: float | None = None
     refiner_start: float | None = None
+    image_guidance_scale: float | None = None
 
     @property
     def choice(self) -> ScheduleChoice:

@@ -62,7 +62,7 @@ def settle(
     noise = settle_noise(read.given, options)
     prompts = settle_prompts(bundle, prompt, negative_prompt, read, options)
     negative = any(prompts["negative_prompt"]) or read.given.negative_prompt_embeds is not None
-    guidance = settle_guidance(bundle, options, negative=negative)
+    guidance = settle_guidance(bundle, task, options, negative=negative)
     schedule, plan = settle_schedule(bundle, options)
     output = settle_output(bundle, task, read, options)
     told = settle_micro_conditioning(bundle, (output["height"], output["width"]), options)

@@ -31,12 +31,29 @@ def encode(call: Call, pixels: Floats) -> Floats:
     Raises:
         EngineError: the encoder failed or gave NaN.
     """
+    found, certain = _encoded(call, pixels)
+    latents = found if certain else drawn(found, call.generator)
+    return from_encoder(latents, call.bundle.manifest.latents)
+
+
+def encode_mode(call: Call, pixels: Floats) -> Floats:
+    """The likeliest latents of pictures, as the VAE encoder gives them; nothing is drawn.
+
+    Args, raises: as of `encode`.
+
+    Returns:
+        [n, channels, h, w], not scaled.
+    """
+    found, certain = _encoded(call, pixels)
+    return found if certain else np.split(found, 2, axis=1)[0]
+
+
+def _encoded(call: Call, pixels: Floats) -> tuple[Floats, bool]:
+    """What the encoder gives, and whether these are latents rather than a distribution's."""
     with call.parts.use("vae_encoder", call.watch) as encoder, call.watch.lap("vae_encoder"):
         tile = tile_of(call.bundle, "vae_encoder", call.settings)
         found = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
-        certain = encoder.output.role == "latents"
-    latents = found if certain else drawn(found, call.generator)
-    return from_encoder(latents, call.bundle.manifest.latents)
+        return found, encoder.output.role == "latents"
 
 
 def drawn(parameters: Floats, generator: Generator) -> Floats:

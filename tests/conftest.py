@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
@@ -13,6 +13,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from runtimes.bundle import Bundle
+    from runtimes.pipeline import Pipeline
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before numpy and torch are imported: workers that each start a thread per core get in each
@@ -73,6 +74,50 @@ def exported(once: Once, synthesized: Synthesize) -> Synthesize:
     from exporter.export import export
 
     return lambda name: once(f"exported-{name}", lambda folder: export(synthesized(name), folder))
+
+
+@pytest.fixture(scope="session")
+def drawing(once: Once, synthesized: Synthesize) -> Iterator[Callable[[str], Pipeline]]:
+    """Opens a synthetic model, compiled for ONNX Runtime, by the model's name.
+
+    Its components aren't verified one by one: whole pictures are compared.
+    """
+    from exporter.compile import compile
+    from exporter.export import export
+    from runtimes.pipeline import Pipeline
+
+    pipes: dict[str, Pipeline] = {}
+
+    def opened(name: str) -> Pipeline:
+        if name not in pipes:
+            portable = once(
+                f"unverified-{name}",
+                lambda folder: export(synthesized(name), folder, verify="none"),
+            )
+            compiled = once(
+                f"drawing-{name}", lambda folder: compile(portable, folder, target="onnxruntime")
+            )
+            pipes[name] = Pipeline.open(compiled, threads=1)
+        return pipes[name]
+
+    yield opened
+    for pipe in pipes.values():
+        pipe.close()
+
+
+@pytest.fixture(scope="session")
+def reference(synthesized: Synthesize) -> Callable[[str, Any], Any]:
+    """diffusers' pipeline over a synthetic model, by the model's name and the pipeline's class."""
+    from tests.parity import reference_of
+
+    pipes: dict[tuple[str, Any], Any] = {}
+
+    def made(name: str, pipeline: Any) -> Any:
+        if (name, pipeline) not in pipes:
+            pipes[name, pipeline] = reference_of(pipeline, synthesized(name))
+        return pipes[name, pipeline]
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,14 +25,12 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
 )
-from numpy.typing import NDArray
-from PIL import Image
 
 from exporter.compile import compile
 from exporter.export import export
 from runtimes.pipeline import Pipeline
+from tests.parity import box, follow, photo
 
-Floats = NDArray[Any]
 Named = Callable[[str], Path]
 Open = Callable[[str], Pipeline]
 Make = Callable[[str, str], Any]
@@ -109,22 +107,6 @@ def references(synthesized: Named) -> Callable[[str, str], Any]:
     return make
 
 
-def photo(width: int = 67, height: int = 70, seed: int = 0) -> Image.Image:
-    """Smooth colours with an edge: something to see, of a size that is no multiple of 8."""
-    y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
-    channels = [np.sin((3 + k + seed) * x + 2 * k * y) * 0.4 + 0.5 for k in range(3)]
-    picture = np.stack(channels, axis=-1)
-    picture[height // 3 : height // 2, width // 4 :] *= 0.3
-    return Image.fromarray(np.round(picture * 255).astype(np.uint8))
-
-
-def box(width: int = 67, height: int = 70) -> Image.Image:
-    """A mask with a white box left of the middle."""
-    mask = np.zeros((height, width), np.uint8)
-    mask[height // 4 : height * 3 // 4, width // 8 : width // 2] = 255
-    return Image.fromarray(mask)
-
-
 def compare(
     pipe: Pipeline,
     reference: Any,
@@ -132,8 +114,8 @@ def compare(
     ours: Mapping[str, Any],
     least_db: float = PSNR_DB,
     **both: Any,
-) -> float:
-    """Draws with both; asserts that latents agree at every call, and the picture; gives its PSNR.
+) -> None:
+    """Draws with both; asserts that latents agree at every call, and the picture.
 
     Args:
         pipe: ours.
@@ -147,50 +129,10 @@ def compare(
     # Its Brownian path would begin at a seed of torch's own.
     more = {"noise_sampler_seed": 5} if sampler == "dpmpp-sde" else {}
     reference.scheduler = {**SCHEDULERS, **TWO_CALLS}[sampler].from_config(own, **more)
-    expected: list[Floats] = []
-    found: list[Floats] = []
-
-    def keep(pipe: Any, index: int, timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
-        expected.append(given["latents"].numpy().copy())
-        return given
-
     options: dict[str, Any] = {"num_inference_steps": 10, "guidance_scale": 4.0, **both}
-    output = "pil" if "padding_mask_crop" in both else "np"
-    drawn = reference(
-        generator=torch.Generator().manual_seed(5),
-        output_type=output,
-        callback_on_step_end=keep,
-        **options,
-    )
-    result = pipe(
-        **{**options, **ours},
-        seed=5,
-        sampler=sampler,
-        output_type=output,
-        callback=lambda step: found.append(step.latents.copy()),
-    )
-    assert len(found) == len(expected) > 0
-    for index, (a, b) in enumerate(zip(expected, found, strict=True)):
-        assert psnr_db(a, b, float(np.abs(a).max())) >= least_db, f"call {index}"
-    if output == "pil":
-        images = cast("list[Image.Image]", result.images)
-        # Bytes: a value on the edge of rounding may fall to either side.
-        difference = np.abs(
-            np.asarray(drawn.images[0]).astype(int) - np.asarray(images[0]).astype(int)
-        )
-        assert difference.max() <= 1
-        assert (difference > 0).mean() < 1e-3
-        return PSNR_DB
-    assert drawn.images.shape == result.images.shape  # pyright: ignore[reportAttributeAccessIssue]
-    assert drawn.images.std() > 0.02, "the reference shows nothing"
-    reached = psnr_db(drawn.images, np.asarray(result.images), 1.0)
-    assert reached >= least_db
-    return reached
-
-
-def psnr_db(a: Floats, b: Floats, peak: float) -> float:
-    error = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return float("inf") if error == 0 else 20 * np.log10(peak) - 10 * np.log10(error)
+    if "padding_mask_crop" in both:
+        options["output_type"] = "pil"
+    follow(pipe, reference, ours={"sampler": sampler, **ours}, least_db=least_db, **options)
 
 
 def usual(*most_telling: tuple[Any, ...], all_of: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -212,7 +154,7 @@ def usual(*most_telling: tuple[Any, ...], all_of: Sequence[tuple[Any, ...]]) -> 
     ),
 )
 def test_image_to_image(opened: Open, references: Make, sampler: str, strength: float) -> None:
-    reached = compare(
+    compare(
         opened("tiny-sd15"),
         references("tiny-sd15", "image-to-image"),
         sampler,
@@ -221,7 +163,6 @@ def test_image_to_image(opened: Open, references: Make, sampler: str, strength: 
         image=photo(),
         strength=strength,
     )
-    print(f"image-to-image {sampler} {strength}: {reached:.0f} dB")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +179,7 @@ def test_image_to_image(opened: Open, references: Make, sampler: str, strength: 
 def test_inpainting(
     opened: Open, references: Make, model: str, sampler: str, strength: float
 ) -> None:
-    reached = compare(
+    compare(
         opened(model),
         references(model, "inpainting"),
         sampler,
@@ -250,7 +191,6 @@ def test_inpainting(
         height=64,
         width=72,
     )
-    print(f"inpainting {model} {sampler} {strength}: {reached:.0f} dB")
 
 
 @pytest.mark.slow
@@ -327,7 +267,7 @@ def test_crop_to_mask(opened: Open, references: Make, model: str, blur: int) -> 
 @pytest.mark.slow
 def test_depth_to_image(opened: Open, references: Make) -> None:
     depth = np.random.default_rng(0).random((50, 41)).astype(np.float32)
-    reached = compare(
+    compare(
         opened("tiny-sd2-depth"),
         references("tiny-sd2-depth", "depth-to-image"),
         "euler",
@@ -337,4 +277,3 @@ def test_depth_to_image(opened: Open, references: Make) -> None:
         depth_map=torch.from_numpy(depth[np.newaxis]),
         strength=0.7,
     )
-    print(f"depth-to-image: {reached:.0f} dB")

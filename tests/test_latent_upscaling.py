@@ -222,7 +222,7 @@ LATENTS = small_latents()
         ({"height": 32}, "an image of 64×32 pixels becomes one of 128×64, not 128×32; leave"),
         ({"image_latents": LATENTS}, "image and image_latents can't be given like this"),
         ({"noise_level": 20}, "noise_level 20 .* this is latent-upscaling; leave it out."),
-        ({"strength": 0.5}, "strength 0.5 .* latent-upscaling changes none"),
+        ({"strength": 0.5}, "strength 0.5 .* latent-upscaling begins with noise alone"),
         ({"clip_skip": 1}, "clip_skip 1 says nothing of the pooled text embedding"),
         ({"prompt_syntax": "a1111"}, "prompt_syntax 'a1111' says nothing of the pooled"),
         ({"long_prompts": "chunks"}, "long_prompts 'chunks' says nothing of the pooled"),

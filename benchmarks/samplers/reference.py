@@ -56,16 +56,19 @@ def reference_trajectory(
         noise: unit normal, [n, channels, h, w]; the latents take its dtype.
         seed: of the noise that stochastic schedulers draw.
     """
-    drawn: dict[str, Any] = {}
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        drawn["generator"] = torch.Generator().manual_seed(seed)
+    told: dict[str, Any] = {}
+    taken = inspect.signature(scheduler.step).parameters
+    if "eta" in taken:
+        told["eta"] = 0.0  # as the pipelines pass it, whatever the scheduler's own default
+    if "generator" in taken:
+        told["generator"] = torch.Generator().manual_seed(seed)
     x: Any = torch.from_numpy(noise) * scheduler.init_noise_sigma
     trajectory: list[Latents] = []
     with _quiet():
         for timestep in scheduler.timesteps:
             model_input = scheduler.scale_model_input(x, timestep).numpy()
             output = torch.from_numpy(network(model_input, float(timestep)))
-            x = scheduler.step(output, timestep, x, **drawn).prev_sample
+            x = scheduler.step(output, timestep, x, **told).prev_sample
             trajectory.append(np.asarray(x.numpy(), noise.dtype))
     return trajectory
 

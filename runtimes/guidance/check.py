@@ -9,6 +9,7 @@ from runtimes.bundle import Bundle
 from runtimes.checks import check_guidance_scale, check_number
 from runtimes.errors import UsageError
 from runtimes.guidance.embedding import guides_itself
+from runtimes.guidance.image_guided import settle_image_scale
 from runtimes.guidance.interval import WHOLE, Interval, guided_calls
 from runtimes.options import GuidanceOptions
 from runtimes.settings import Settings
@@ -28,13 +29,17 @@ class GuidanceFields(GuidanceChanges):
 
     guidance_scale: float
     guidance_embedded: bool
+    image_guidance_scale: float | None
 
 
-def settle_guidance(bundle: Bundle, options: GuidanceOptions, *, negative: bool) -> GuidanceFields:
+def settle_guidance(
+    bundle: Bundle, task: str, options: GuidanceOptions, *, negative: bool
+) -> GuidanceFields:
     """Checks what is asked of guidance; its scale is the bundle's where none is given.
 
     Args:
         bundle: whose U-Net is guided, or guides itself.
+        task: that was picked.
         options: of the call.
         negative: whether there is a negative prompt, or embeddings of one.
 
@@ -46,7 +51,14 @@ def settle_guidance(bundle: Bundle, options: GuidanceOptions, *, negative: bool)
         bundle.manifest.defaults.guidance_scale if asked is None else asked
     )
     changes = check_guidance(options, scale, embedded=embedded, negative=negative)
-    return {"guidance_scale": scale, "guidance_embedded": embedded, **changes}
+    return {
+        "guidance_scale": scale,
+        "guidance_embedded": embedded,
+        "image_guidance_scale": settle_image_scale(
+            task, options, embedded=embedded, perp_neg=changes["perp_neg"]
+        ),
+        **changes,
+    }
 
 
 def check_guidance(

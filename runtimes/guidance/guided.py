@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runtimes.guidance.classifier_free import classifier_free
 from runtimes.guidance.condition import Condition, Halves, Network, Predict, alone
+from runtimes.guidance.image_guided import image_guided
 from runtimes.guidance.interval import within
 from runtimes.guidance.perp_neg import perp_neg
 from runtimes.settings import Settings
@@ -57,6 +58,17 @@ def guided_network(
 def _guided(predict: Predict, branches: Branches, settings: Settings, halves: Halves) -> Network:
     scale, share = settings.guidance_scale, settings.guidance_rescale
     cond, uncond, empty = branches.cond, branches.uncond, branches.empty
+    if settings.image_guidance_scale is not None:
+        assert uncond is not None
+        return image_guided(
+            predict,
+            cond,
+            uncond,
+            scale,
+            settings.image_guidance_scale,
+            halves=halves,
+            guidance_rescale=share,
+        )
     if not settings.perp_neg:
         return classifier_free(predict, cond, uncond, scale, halves=halves, guidance_rescale=share)
     assert uncond is not None

@@ -53,7 +53,7 @@ def settle_prompts(
     each = inputs.count if inputs.count and alone else 1
     syntax = check_syntax(options.get("prompt_syntax"))
     negative = (negative_prompt, options.get("negative_prompt_2"))
-    untold = all(each is None for each in (*negative, inputs.given.negative_prompt_embeds))
+    untold = not told(*negative, inputs.given.negative_prompt_embeds)
     return {
         "prompt": prompts * each,
         "negative_prompt": negatives * each,
@@ -61,26 +61,43 @@ def settle_prompts(
         "long_prompts": check_long_prompts(options.get("long_prompts"), syntax),
         "clip_skip": check_clip_skip(bundle, options.get("clip_skip")),
         "embeddings_sha256": embeddings_sha256(inputs.given),
-        "prompt_2": _second(bundle, "prompt_2", options.get("prompt_2"), prompts, each),
-        "negative_prompt_2": _second(
+        "prompt_2": second_texts(bundle, "prompt_2", options.get("prompt_2"), prompts, each),
+        "negative_prompt_2": second_texts(
             bundle, "negative_prompt_2", options.get("negative_prompt_2"), negatives, each
         ),
-        "zero_negative": _zeros(bundle) and untold,
+        "zero_negative": takes_zeros(bundle) and untold,
     }
 
 
-def _second(
-    bundle: Bundle, name: str, given: object, first: tuple[str, ...], each: int
+def told(*negatives: object) -> bool:
+    """Whether anything is said of what guidance leads away from; the empty text says something."""
+    return any(each is not None for each in negatives)
+
+
+def takes_zeros(bundle: Bundle) -> bool:
+    """Whether zeros stand for negative embeddings of which nothing is said."""
+    conditioning = bundle.manifest.conditioning
+    return conditioning is not None and conditioning.force_zeros_for_empty_prompt
+
+
+def second_texts(
+    bundle: Bundle, name: str, given: object, first: tuple[str, ...], each: int = 1
 ) -> tuple[str, ...] | None:
-    """What the second text encoder reads; None for what the first one does."""
+    """What a second text encoder reads; None for what the first one does.
+
+    Args:
+        bundle: may have a second one.
+        name: the argument, for messages.
+        given: it; None where nothing is said.
+        first: what the first one reads.
+        each: how many pictures each text is for.
+
+    Raises:
+        UsageError: it isn't text, there are too many or too few, or there is one text encoder.
+    """
     if given is None:
         return None
     if len(bundle.manifest.tokenizers) < 2:
         raise UsageError(f"{name} is given, and this bundle has one text encoder; leave it out.")
     texts = check_texts_of(name, given, len(first))
     return None if texts == first else texts * each
-
-
-def _zeros(bundle: Bundle) -> bool:
-    conditioning = bundle.manifest.conditioning
-    return conditioning is not None and conditioning.force_zeros_for_empty_prompt

@@ -42,13 +42,15 @@ class TCD:
         strength: as of `LCM`.
         timesteps: the timesteps to visit, descending; None to choose them.
         eta: gamma of the paper, the share of the way to timestep 0 by which a jump goes too far,
-            0 to 1: deterministic at 0, as `LCM` at 1.
+            0 to 1: deterministic at 0, as `LCM` at 1. 0 unless it is told, as diffusers' pipelines
+            have it, which pass it on to the scheduler (whose own default, the paper's 0.3, never
+            comes to bear there).
     """
 
     original_inference_steps: int = 50
     strength: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     timesteps: tuple[float, ...] | None = None
-    eta: Share = 0.3
+    eta: Share = 0.0
     calls_per_step: ClassVar[int] = 1
     REFERENCE: ClassVar[str] = "TCDScheduler"
     OPTIONS: ClassVar[Options] = {

@@ -14,6 +14,7 @@ TASKS: dict[str, str] = {
     "depth-to-image": "runtimes.tasks.depth_to_image:DepthToImage",
     "image-to-image": "runtimes.tasks.image_to_image:ImageToImage",
     "inpainting": "runtimes.tasks.inpainting:Inpainting",
+    "instruct-pix2pix": "runtimes.tasks.instruct_pix2pix:InstructPix2Pix",
     "latent-upscaling": "runtimes.tasks.latent_upscaling:LatentUpscaling",
     "super-resolution": "runtimes.tasks.super_resolution:SuperResolution",
     "text-to-image": "runtimes.tasks.text_to_image:TextToImage",

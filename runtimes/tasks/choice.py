@@ -9,7 +9,13 @@ from runtimes.inputs import Inputs
 
 ASKED_BY: Mapping[frozenset[str], tuple[str, ...]] = {
     frozenset(): ("text-to-image", "unconditional"),
-    frozenset({"image"}): ("image-to-image", "upscaling", "latent-upscaling", "super-resolution"),
+    frozenset({"image"}): (
+        "image-to-image",
+        "instruct-pix2pix",
+        "upscaling",
+        "latent-upscaling",
+        "super-resolution",
+    ),
     frozenset({"image", "mask_image"}): ("inpainting",),
     frozenset({"image", "depth_map"}): ("depth-to-image",),
     frozenset({"image_latents"}): ("image-to-image", "latent-upscaling"),

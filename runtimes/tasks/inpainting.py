@@ -39,10 +39,12 @@ Floats = NDArray[np.float32]
 
 
 class Inpainting:
-    """As diffusers' StableDiffusionInpaintPipeline, with a U-Net of nine channels or of four.
+    """As diffusers' inpainting pipelines of Stable Diffusion and SDXL: nine channels or four.
 
-    One thing differs: where the caller brings latents and strength is below 1, they are the noise
-    that is added to the picture. There the picture is then forgotten.
+    Two things differ. Where the caller brings latents and strength is below 1, they are the noise
+    that is added to the picture; there the picture is then forgotten. And where sampling stops at
+    denoising_end, what is kept of the picture has the noise of that level, as what is painted has;
+    there it is clean, and the model that goes on takes it for something else.
     """
 
     def check(self, bundle: Bundle, settings: Settings, inputs: ReadInputs) -> None:

@@ -20,6 +20,7 @@ from exporter.verify import verify
 from runtimes.bundle import open_bundle
 from runtimes.errors import LatedgeError, UsageError
 from runtimes.manifest import Conditioning, Refiner
+from runtimes.settle import settle
 from tests.exporter.test_sdxl_sources import edit, linked
 
 Named = Callable[[str], Path]
@@ -150,6 +151,8 @@ def test_one_bundle_holds_both_and_agrees_with_torch(synthesized: Named, tmp_pat
     assert SCHEDULER in manifest.files
     index = json.loads((made / "model_index.json").read_text())
     assert COMPONENT not in index
+    # What draws a bundle while it is verified settles its call before it is compiled.
+    assert settle(open_bundle(made), "x").refiner_start == 0.8
     compiled = tmp_path / "ort"
     of_ort = compile(made, compiled, target="onnxruntime", batch=2)
     shape = of_ort.components[COMPONENT].graphs["model"].inputs[0].shape

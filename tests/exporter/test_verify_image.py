@@ -35,6 +35,7 @@ from exporter.weights import read_header
 from runtimes.bundle import hash_file, open_bundle
 from runtimes.errors import EngineError, UsageError
 from runtimes.manifest import MANIFEST_NAME
+from runtimes.micro_conditioning import time_ids
 from runtimes.settings import Settings
 
 Export = Callable[[str], Path]
@@ -242,13 +243,36 @@ def test_verify_refuses_a_picture_before_it_runs_torch(exported: Export, tmp_pat
 def test_schedule_that_the_sampler_cannot_follow_is_refused() -> None:
     names = ("text_encoder", "unet", "vae_decoder")
     with pytest.raises(UsageError, match=r"verified with ddim, which can't run here \(.*spacing"):
-        check_drawable("m", ("text-to-image",), names, {"timestep_spacing": "odd"})
+        check_drawable("m", "sd1", ("text-to-image",), names, {"timestep_spacing": "odd"})
 
 
-def test_a_second_text_encoder_is_told_before_slow_work() -> None:
-    names = ("text_encoder", "text_encoder_2", "unet", "vae_decoder")
-    with pytest.raises(UsageError, match="with a text_encoder_2 can't be verified yet; verify"):
-        check_drawable("m", ("text-to-image",), names, {})
+def test_sdxl_takes_both_text_encoders_and_its_refiner_one() -> None:
+    names = ("text_encoder", "unet", "vae_decoder")
+    with pytest.raises(UsageError, match="without text_encoder_2: take all"):
+        check_drawable("m", "sdxl", ("text-to-image",), names, {})
+    check_drawable("m", "sdxl", ("text-to-image",), (*names, "text_encoder_2"), {})
+    second = ("text_encoder_2", "unet", "vae_decoder")
+    check_drawable("m", "sdxl-refiner", ("image-to-image",), second, {})
+    with pytest.raises(UsageError, match="it is made for inpainting: verify its components alone"):
+        check_drawable("m", "sdxl", ("inpainting",), (*names, "text_encoder_2"), {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["tiny-sdxl", "tiny-sdxl-refiner"])
+def test_sdxl_is_drawn_and_faults_of_its_conditioning_are_found(
+    exported: Export, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    bundle = exported(model)
+    report = verify(bundle, image=True)
+    image = image_of(report)
+    require_same_picture(image)
+    assert len(image.latents_psnr_db) == (STEPS if model == "tiny-sdxl" else 3)
+    assert image.psnr_db is None or image.psnr_db > 90
+    # Half the picture's size is told.
+    monkeypatch.setattr(
+        "runtimes.sampling.time_ids", lambda *args, **options: time_ids(*args, **options) / 2
+    )
+    assert not image_of(verify(bundle, image=True)).passed
 
 
 def test_command_tells_of_the_picture(

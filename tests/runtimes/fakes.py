@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from runtimes.engine import Array
 from runtimes.manifest import (
     MANIFEST_NAME,
     Component,
+    Conditioning,
     Defaults,
     DType,
     File,
@@ -33,6 +34,12 @@ CHANNELS = 4
 CONTEXT = 4
 FACTOR = 8
 SCALING = 0.5
+LAYERS = 3
+"""Of the text encoders of SDXL."""
+CONDITIONINGS = {
+    "base": Conditioning(force_zeros_for_empty_prompt=True, requires_aesthetics_score=False),
+    "refiner": Conditioning(force_zeros_for_empty_prompt=False, requires_aesthetics_score=True),
+}
 SCHEDULER: Mapping[str, object] = {
     "_class_name": "PNDMScheduler",
     "beta_start": 0.00085,
@@ -52,23 +59,19 @@ def embed(input_ids: Array) -> Array:
     return np.sin(ids * np.arange(1, CONTEXT + 1, dtype=np.float32) * np.float32(0.1))
 
 
-def predict(
-    sample: Array,
-    timestep: Array,
-    context: Array | None = None,
-    timestep_cond: Array | None = None,
-) -> Array:
+def predict(sample: Array, timestep: Array, context: Array | None = None, *told: Array) -> Array:
     """Predicted noise: depends on every input, each sample on its own."""
     more = sample[:, CHANNELS:]
     if more.shape[1]:
         sample = sample[:, :CHANNELS] + np.float32(0.1) * more.sum(axis=1, keepdims=True)
-    if timestep_cond is not None:
-        sample = sample * (1 + timestep_cond.mean(axis=1)[:, np.newaxis, np.newaxis, np.newaxis])
+    for each in told:
+        sample = sample * (1 + np.sin(each.mean(axis=1))[:, np.newaxis, np.newaxis, np.newaxis])
     late = np.cos(timestep.astype(np.float32)[0] / np.float32(1000))
     predicted = np.float32(0.5) * np.tanh(sample) * late
     if context is None:
         return predicted
-    return predicted + context.mean(axis=1, dtype=np.float32)[:, :, np.newaxis, np.newaxis]
+    bias = context.mean(axis=1, dtype=np.float32).reshape(len(context), -1, CHANNELS).sum(axis=1)
+    return predicted + bias[:, :, np.newaxis, np.newaxis]
 
 
 def decode(latent: Array) -> Array:
@@ -114,6 +117,7 @@ class FakeEngine:
         arrays = [feeds[port.name] for port in self.graph.inputs]
         formulas: dict[str, Callable[..., Array]] = {
             "text_encoder": embed,
+            "text_encoder_2": embed,
             "unet": predict,
             "vae_decoder": decode,
             "vae_encoder": encode,
@@ -128,7 +132,9 @@ class FakeEngine:
         factors = {port.name: np.float32(i + 1) for i, port in enumerate(self.graph.outputs)}
         wanted = list(factors) if outputs is None else list(outputs)
         dtype = self.graph.outputs[0].dtype
-        return {name: np.multiply(result, factors[name]).astype(dtype) for name in wanted}
+        found = {name: np.multiply(result, factors[name]).astype(dtype) for name in wanted}
+        pooled = {port.name for port in self.graph.outputs if port.role == "text_embeds"}
+        return {name: x.mean(axis=1) if name in pooled else x for name, x in found.items()}
 
     def close(self) -> None:
         self.closed = True
@@ -162,6 +168,7 @@ def write_fake_bundle(
     layers: int = 0,
     told_scale: int | None = None,
     text: bool = True,
+    sdxl: Literal["base", "refiner"] | None = None,
     **changes: object,
 ) -> Path:
     """Writes a bundle for `FakeEngine`.
@@ -180,6 +187,8 @@ def write_fake_bundle(
         layers: of the text encoder, each of which gives its normalised states.
         told_scale: width of the guidance scale's embedding, where the U-Net takes one.
         text: whether the U-Net takes text, and there is a text encoder.
+        sdxl: which of SDXL's models it shall be: two text encoders or the second alone, a pooled
+            embedding, and six numbers about the picture or five.
         changes: fields of the manifest that shall be otherwise.
     """
 
@@ -188,32 +197,44 @@ def write_fake_bundle(
 
     ids = port("ids", "int32", "batch", 77, role="input_ids")
     states = port("states", "float32", "batch", 77, CONTEXT, role="last_hidden_state")
+    raw = [port(f"hidden_states.{n}", "float32", "batch", 77, CONTEXT) for n in range(LAYERS + 1)]
+    pooled = port("text_embeds", "float32", "batch", CONTEXT)
+    encoders = {
+        None: {"text_encoder": "tokenizer"} if text else {},
+        "base": {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"},
+        "refiner": {"text_encoder_2": "tokenizer_2"},
+    }[sdxl]
+    told = [
+        port("text_embeds", "float32", batch, CONTEXT),
+        port("time_ids", "float32", batch, 6 if sdxl == "base" else 5),
+    ]
     latent = (batch, CHANNELS, height, width)
+    unet_width = CONTEXT * len(encoders)
     unet = (
         port("sample", sample, batch, unet_channels or CHANNELS, height, width),
         port("timestep", timestep, 1),
-        *([port("encoder_hidden_states", sample, batch, sequence, CONTEXT)] if text else []),
+        *([port("encoder_hidden_states", sample, batch, sequence, unet_width)] if text else []),
         *([port("timestep_cond", "float32", batch, told_scale)] if told_scale else []),
+        *(told if sdxl else []),
     )
     earlier = [
         port(f"normalised_states.{n}", "float32", "batch", 77, CONTEXT) for n in range(layers)
     ]
     cells = port("latent_sample", "float32", "batch", CHANNELS, decoder_height or height, width)
     picture = port("sample", "float32", "batch", 3, "image_height", "image_width")
+    given = {"text_encoder": raw if sdxl else earlier, "text_encoder_2": [*raw, pooled]}
     components = {
-        "text_encoder": _component("text_encoder", (ids,), states, *earlier),
+        **{name: _component(name, (ids,), states, *given[name]) for name in encoders},
         "unet": _component("unet", unet, port("out_sample", sample, *latent)),
         "vae_decoder": _component("vae_decoder", (cells,), picture),
     }
-    if not text:
-        del components["text_encoder"]
     if unet_channels is not None:
         moments = port("moments", "float32", "b", 8, "h", "w", role="latent_parameters")
         components["vae_encoder"] = _component("vae_encoder", (picture,), moments)
     texts = {
         "scheduler/scheduler_config.json": json.dumps(scheduler),
-        "tokenizer/vocab.json": json.dumps(vocabulary()),
-        "tokenizer/merges.txt": "#version: 0.2\n",
+        **{f"{folder}/vocab.json": json.dumps(vocabulary()) for folder in encoders.values()},
+        **{f"{folder}/merges.txt": "#version: 0.2\n" for folder in encoders.values()},
         **{f"{name}/model.fake": name for name in components},
     }
     for name, content in texts.items():
@@ -225,7 +246,8 @@ def write_fake_bundle(
         tasks=("text-to-image",),
         prediction_type="epsilon",
         scheduler="scheduler/scheduler_config.json",
-        tokenizers={"text_encoder": "tokenizer"} if text else {},
+        tokenizers=encoders,
+        conditioning=CONDITIONINGS[sdxl] if sdxl else None,
         latents=Latents(channels=CHANNELS, scaling_factor=SCALING, vae_factor=FACTOR),
         defaults=Defaults(
             height=32, width=24, num_inference_steps=4, guidance_scale=7.5, sampler="ddim"

@@ -354,6 +354,7 @@ def test_defaults_are_the_manifests(fake_bundle: Write) -> None:
         "denoising_end": None,
         "denoising_start": None,
         "refiner_start": None,
+        "image_guidance_scale": None,
     }
 
 

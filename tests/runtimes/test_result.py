@@ -122,6 +122,7 @@ def test_pictures_hold_their_settings(fake_bundle: Write, tmp_path: Path) -> Non
         "denoising_end": None,
         "denoising_start": None,
         "refiner_start": None,
+        "image_guidance_scale": None,
         "index": 0,
         "bundle_sha256": result.origin.bundle_sha256,
         "engine": "fake 1.2.3",

@@ -58,7 +58,10 @@ def reference(
     """
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(begin)
-    if "generator" in inspect.signature(scheduler.step).parameters:
+    taken = inspect.signature(scheduler.step).parameters
+    if "eta" in taken:
+        step_arguments = {"eta": 0.0, **step_arguments}  # as the pipelines pass it
+    if "generator" in taken:
         step_arguments["generator"] = torch.Generator().manual_seed(SEED)
     timesteps = scheduler.timesteps[begin:]
     x = torch.from_numpy(UNIT_NOISE)

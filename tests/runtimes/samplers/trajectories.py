@@ -122,7 +122,10 @@ def reference_scheduler(
 
 
 def reference_trajectory(scheduler: Any, **step_arguments: object) -> list[Latents]:
-    if "generator" in inspect.signature(scheduler.step).parameters:
+    taken = inspect.signature(scheduler.step).parameters
+    if "eta" in taken:
+        step_arguments = {"eta": 0.0, **step_arguments}  # as the pipelines pass it
+    if "generator" in taken:
         step_arguments = {"generator": torch.Generator().manual_seed(0), **step_arguments}
     x = torch.from_numpy(UNIT_NOISE) * scheduler.init_noise_sigma
     trajectory: list[Latents] = []

@@ -57,6 +57,21 @@ def test_known_region_ends_as_it_was(fake_bundle: Write) -> None:
     assert np.abs(result.latents - clean)[..., CELLS == 1].max() > 0.1
 
 
+def test_known_region_is_as_noisy_as_the_rest_where_sampling_stops(fake_bundle: Write) -> None:
+    bundle = fake_bundle(unet_channels=4, tasks=("inpainting",))
+    with Pipeline.open(bundle) as pipe:
+        found = pipe("x", image=PHOTO, mask_image=MASK, seed=3, denoising_end=0.5).latents
+        calls = len(made("unet").calls)
+    generator = Generator(3)
+    clean = latents(PHOTO, generator)
+    noise = generator.randn((1, 4, 4, 3))
+    assert 0 < calls < 4
+    alpha, sigma = made_levels(bundle)[calls]
+    assert sigma > 0.5
+    known = alpha * clean + sigma * noise
+    np.testing.assert_allclose(found[..., CELLS == 0], known[..., CELLS == 0], atol=1e-6)
+
+
 def seen_by_unet() -> Floats:
     """The latents and what follows them in the first call."""
     return cast("Floats", made("unet").calls[0]["sample"])
