@@ -22,6 +22,7 @@ from exporter.components.base import Component, Config
 from exporter.components.unet import TEXT_WIDTH, UNet
 from exporter.errors import SourceError
 from exporter.prepare import Prepared
+from exporter.prompts import NOISE_LEVEL, PICTURE_NUMBERS, PROMPTS
 from exporter.weights import Tensor
 from runtimes import noise
 from runtimes.bundle import read_json
@@ -33,26 +34,8 @@ from runtimes.tokenizer import ClipTokenizer
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
-PROMPTS = (
-    "a large red circle above a small blue square on a white background",
-    "a photograph of an astronaut riding a horse on mars, highly detailed, 4k",
-    "",
-    "an oil painting of a lighthouse in a storm, waves, dark clouds, by a flemish master " * 8,
-)
-"""Plain, usual, empty, and longer than 77 tokens."""
-
 STEPS = 4
 GUIDANCE_SCALE = 7.5
-NOISE_LEVEL = 20
-"""Class of an upscaler's U-Net; diffusers' own default."""
-
-PICTURE_NUMBERS = {
-    6: ((1024, 1024, 0, 0, 1024, 1024), (1024, 1024, 0, 0, 1024, 1024)),
-    5: ((1024, 1024, 0, 0, 2.5), (1024, 1024, 0, 0, 6.0)),
-}
-"""What SDXL's U-Nets are told of a picture, by how many numbers they take: for the unconditional
-half and for the prompt's. Original size, crop, then target size or aesthetic score; diffusers' own
-defaults."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from exporter.targets import Compiled, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
 from exporter.weights import Tensor, cast_to, read_header
 from runtimes.bundle import Bundle
-from runtimes.manifest import Component, Graph, Port
+from runtimes.manifest import Arithmetic, Component, Graph, Port
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -34,6 +34,7 @@ class OpenVino:
     """OpenVINO IR with fp16 storage, or with the weights as they are."""
 
     precisions = ("fp16", "fp32")
+    half_arithmetic = "fp16"  # a GPU computes so unless it is told otherwise, an NPU always
 
     def compile(
         self,
@@ -43,6 +44,7 @@ class OpenVino:
         *,
         precision: str,
         sizes: Mapping[str, int],
+        arithmetic: Arithmetic | None = None,
     ) -> Compiled:
         """Converts the graph, fixes its sizes, names its ports and saves it."""
         import openvino as ov
@@ -77,6 +79,7 @@ class OpenVino:
             weights=(f"{name}/{WEIGHTS_NAME}",),
             precision=precision,
             engine="openvino",
+            arithmetic=arithmetic,
         )
         return Compiled(Component(graphs={"model": graph}, weight_map=f"{name}/{map_name}"))
 
