@@ -131,7 +131,8 @@ class SegmentedGraph:
             "piece",
             [_typed(name, values[name]) for name in read],
             [
-                *(self._typed[name] for name in kept),
+                # What lowering adds has no type in the graph; ONNX Runtime finds it.
+                *(self._typed.get(name, onnx.ValueInfoProto(name=name)) for name in kept),
                 *(_scalar(end) for name in measured for end in _ends(name)),
             ],
             [self._weights[name] for name in own if name in self._weights],
