@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -53,16 +55,17 @@ def main(arguments: list[str]) -> None:
         feeds = {name: stored[name] for name in stored.files}
     begin = time.perf_counter()
     is_portable = bundle.manifest.target is None
-    version, call = _torch(bundle) if is_portable else _engine(bundle)
-    loaded, loaded_rss, cpu = time.perf_counter(), peak_rss_bytes(), time.process_time()
-    found = call(feeds)
-    end = time.perf_counter()
+    with ExitStack() as opened:
+        ran, call = _torch(bundle, opened) if is_portable else _engine(bundle)
+        loaded, loaded_rss, cpu = time.perf_counter(), peak_rss_bytes(), time.process_time()
+        found = call(feeds)
+        end, cpu = time.perf_counter(), time.process_time() - cpu
     np.save(output, found)
     measured = Measured(
-        version=version,
+        version=ran,
         load_s=round(loaded - begin, 2),
         call_s=round(end - loaded, 2),
-        call_cpu_s=round(time.process_time() - cpu, 2),
+        call_cpu_s=round(cpu, 2),
         loaded_rss_bytes=loaded_rss or 0,
         peak_rss_bytes=peak_rss_bytes() or 0,
         mapped_bytes=_mapped_bytes(),
@@ -81,22 +84,14 @@ def _engine(bundle: Bundle) -> tuple[str, Call]:
     return loaded.version, call
 
 
-def _torch(bundle: Bundle) -> tuple[str, Call]:
-    import torch
-
-    from exporter.reference import load_network
+def _torch(bundle: Bundle, opened: ExitStack) -> tuple[str, Call]:
+    from exporter.reference import recording
     from exporter.verify import references
 
     item = references(bundle, None)[NAME]
-    network = load_network(item.component, item.config, item.weights)
-
-    def call(feeds: Mapping[str, Array]) -> NDArray[np.float32]:
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in feeds.items()}
-        with torch.inference_mode():
-            (found,) = item.component.reference(network, item.config, tensors).values()
-        return found.float().numpy()
-
-    return f"torch {torch.__version__}", call
+    run = opened.enter_context(recording(item.component, item.config, item.weights, []))
+    (output,) = (port.name for port in bundle.graph(NAME).outputs)
+    return f"torch {version('torch')}", lambda feeds: run(feeds)[output]
 
 
 def _mapped_bytes() -> int:
