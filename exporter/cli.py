@@ -162,6 +162,13 @@ def compile(
     layout: Annotated[
         str, typer.Option(help="optimum, or genai for what OpenVINO GenAI opens as well.")
     ] = "optimum",
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(
+            help="What may be computed in: fp32; fp16, where a scan finds that values fit; or "
+            "force-fp16. OpenVINO's default for half weights is fp16, ONNX Runtime's fp32."
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -181,6 +188,7 @@ def compile(
         batch=batch,
         force=force,
         layout=layout,
+        arithmetic=arithmetic,
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)

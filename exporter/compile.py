@@ -8,15 +8,17 @@ from pathlib import Path
 
 import msgspec
 
+from exporter.arithmetic import check_mode, decide
 from exporter.errors import CompileError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.progress import Progress, silent
+from exporter.scan import Scan
 from exporter.staged_files import copy_file, list_files, write_manifest
 from exporter.staging import BUNDLE, check_free, check_room, resumable
 from exporter.targets import GENAI, LAYOUTS, Compiled, Target, layout_target
-from runtimes.bundle import Bundle, open_bundle
+from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.errors import UsageError, unknown_name
-from runtimes.manifest import Component, Defaults, Manifest, Provenance
+from runtimes.manifest import Arithmetic, Component, Defaults, Manifest, Provenance
 
 _TEXT_LENGTH = 77
 """Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
@@ -35,6 +37,8 @@ class CompileConfig:
             1 for one after the other; None leaves the batch free.
         force: replace an existing output, and use nothing of an interrupted run.
         layout: "optimum", or "genai" for what OpenVINO GenAI opens.
+        arithmetic: what engines may compute in: "fp32", "fp16" for half precision in the components
+            whose values fit, "force-fp16" for half precision in all; None for the target's default.
     """
 
     target: str
@@ -44,6 +48,7 @@ class CompileConfig:
     batch: int | None = None
     force: bool = False
     layout: str = "optimum"
+    arithmetic: str | None = None
 
 
 def compile(  # the verb's name, which design gives to the Python call as well
@@ -57,6 +62,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     batch: int | None = None,
     force: bool = False,
     layout: str = "optimum",
+    arithmetic: str | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Compiles a portable bundle for a target.
@@ -73,6 +79,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
         batch: see `CompileConfig`.
         force: replace an existing output, and use nothing of an interrupted run.
         layout: see `CompileConfig`.
+        arithmetic: see `CompileConfig`.
         progress: called with lines on what is done.
 
     Returns:
@@ -83,11 +90,12 @@ def compile(  # the verb's name, which design gives to the Python call as well
         BundleError: the bundle is damaged.
         CompileError: it is compiled already, or the target can't take it.
     """
-    config = CompileConfig(target, precision, height, width, batch, force, layout)
+    config = CompileConfig(target, precision, height, width, batch, force, layout, arithmetic)
     compiler = layout_target(layout, target)
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
+    mode = check_mode(arithmetic, chosen, default=compiler.half_arithmetic)
     check_free(Path(output), force=force, known_by=BUNDLE, source=Path(bundle))
     opened = open_bundle(bundle)
     _check(opened, config)
@@ -95,6 +103,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     # Weights may be widened from fp16; graphs are small beside them.
     check_room(Path(output), opened.size_bytes() * (2 if chosen == "fp32" else 1))
     run = _fingerprint(opened, config, chosen)
+    decided = _Decisions(opened, mode, progress)
     with resumable(Path(output), run, force=force, progress=progress) as journal:
         folder = journal.content
         entries: dict[str, Component] = {}
@@ -103,7 +112,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
             compiled = journal.step(
                 name,
                 lambda name=name: _compile_component(
-                    compiler, opened, name, folder, config, chosen, progress
+                    compiler, opened, name, folder, config, chosen, decided, progress
                 ),
                 Compiled,
                 lambda compiled: compiled.hashes,
@@ -130,6 +139,22 @@ def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str) -> Finge
     return fingerprint("compile", bundle.sha256, options, sdk=config.target)
 
 
+class _Decisions:
+    """What each component may be computed in, found when it is asked for."""
+
+    def __init__(self, bundle: Bundle, mode: str | None, progress: Progress) -> None:
+        self._bundle, self._mode, self._progress = bundle, mode, progress
+        self._scan = Scan(bundle)
+
+    def of(self, name: str) -> Arithmetic | None:
+        if self._mode is None:
+            return None
+        config = read_json(self._bundle.path / name / "config.json")
+        found = decide(self._mode, self._bundle.manifest, config, lambda: self._scan.largest(name))
+        self._progress(f"{name}: may be computed in {found}")
+        return found
+
+
 def _compile_component(
     compiler: Target,
     bundle: Bundle,
@@ -137,12 +162,16 @@ def _compile_component(
     folder: Path,
     config: CompileConfig,
     precision: str,
+    decided: _Decisions,
     progress: Progress,
 ) -> Compiled:
     (folder / name).mkdir()
     copy_file(bundle.path / name / "config.json", folder / name / "config.json")
     sizes = _sizes(bundle, name, config)
-    compiled = compiler.compile(bundle, name, folder, precision=precision, sizes=sizes)
+    arithmetic = decided.of(name)
+    compiled = compiler.compile(
+        bundle, name, folder, precision=precision, sizes=sizes, arithmetic=arithmetic
+    )
     progress(f"{name}: compiled for {config.target}, {precision}")
     return compiled
 
@@ -244,6 +273,7 @@ def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Pr
         "width": config.width,
         "batch": config.batch,
         "layout": None if config.layout == LAYOUTS[0] else config.layout,
+        "arithmetic": config.arithmetic,
     }
     options = {key: str(value) for key, value in given.items() if value is not None}
     provenance = manifest.provenance

@@ -24,6 +24,7 @@ from exporter.errors import SourceError
 from exporter.mapped_network import MappedNetwork, read_float32, set_buffers
 from exporter.picture_numbers import about_picture
 from exporter.prepare import Prepared
+from exporter.prompts import NOISE_LEVEL, PROMPTS
 from exporter.weights import Tensor
 from runtimes import noise
 from runtimes.bundle import read_json
@@ -35,18 +36,8 @@ from runtimes.tokenizer import ClipTokenizer
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 
-PROMPTS = (
-    "a large red circle above a small blue square on a white background",
-    "a photograph of an astronaut riding a horse on mars, highly detailed, 4k",
-    "",
-    "an oil painting of a lighthouse in a storm, waves, dark clouds, by a flemish master " * 8,
-)
-"""Plain, usual, empty, and longer than 77 tokens."""
-
 STEPS = 4
 GUIDANCE_SCALE = 7.5
-NOISE_LEVEL = 20
-"""Class of an upscaler's U-Net; diffusers' own default."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,24 @@ from runtimes.manifest import Graph, Port
 
 
 class NotFiniteError(EngineError):
-    """A component gave NaN or infinite values."""
+    """A component gave NaN or infinite values: no picture is made of them.
+
+    Attributes:
+        component: which.
+    """
+
+    def __init__(self, component: str, when: str = "") -> None:
+        """Says what can be done.
+
+        Args:
+            component: which.
+            when: " at step 3 of 20" or the like.
+        """
+        super().__init__(
+            f"{component} gave NaN or infinite values{when}. Where the bundle or the device "
+            "computes in fp16, take one that computes in fp32: `latedge compile --arithmetic fp32`."
+        )
+        self.component = component
 
 
 @dataclass(frozen=True)
@@ -135,7 +152,7 @@ class Component:
         found = run_batched(self.engine, named, [outputs[role] for role in roles])
         results = {role: found[outputs[role]].astype(np.float32, copy=False) for role in roles}
         if not all(np.isfinite(result).all() for result in results.values()):
-            raise NotFiniteError(f"{self.name} gave NaN or infinite values")
+            raise NotFiniteError(self.name)
         return results
 
 

@@ -20,6 +20,8 @@ def show(found: Inspection) -> None:
     facts = Table.grid(padding=(0, 2))
     for name, value in _facts(found).items():
         facts.add_row(name, escape(value))
+    for index, line in enumerate(_arithmetic(found)):
+        facts.add_row("" if index else "computed in", escape(line))
     console.print(facts)
     parts = Table("component", "stored", "weights", "size", "inputs and outputs")
     for name, component in found.components.items():
@@ -58,6 +60,16 @@ def _facts(found: Inspection) -> dict[str, str]:
             for verb, options in provenance.options.items()
         ),
     }
+
+
+def _arithmetic(found: Inspection) -> list[str]:
+    """What each graph may be computed in, where that was decided."""
+    return [
+        f"{name} in {graph.arithmetic}"
+        for name, component in found.components.items()
+        for graph in component.graphs.values()
+        if graph.arithmetic is not None
+    ]
 
 
 def _origin(provenance: Provenance) -> str:

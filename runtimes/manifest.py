@@ -17,7 +17,7 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 3
+SCHEMA_MINOR = 4
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
@@ -40,6 +40,33 @@ class Port(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int | str, ...]
 
 
+class Arithmetic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a graph may be computed in, and why.
+
+    Attributes:
+        dtype: "fp32" where no device may compute in less; "fp16" where the graph is in half
+            precision, or a device may compute it so.
+        reason: "range" where the largest value decided, "force_upcast" where the network's config
+            says so, "asked" where the user did.
+        largest: largest magnitude of its values in float32 on ordinary inputs, to two digits; None
+            where it wasn't measured, or was infinite.
+        value: which value that was.
+    """
+
+    dtype: Literal["fp32", "fp16"]
+    reason: Literal["range", "force_upcast", "asked"]
+    largest: float | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.reason == "asked":
+            return f"{self.dtype}, as asked"
+        largest = "is not finite" if self.largest is None else f"reaches {self.largest:g}"
+        upcast = "force_upcast in its config, though it" if self.reason == "force_upcast" else "it"
+        return f"{self.dtype}: {upcast} {largest} at {self.value}"
+
+
 class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One compiled or portable graph of a component.
 
@@ -50,6 +77,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         weights: paths of the weight files that the graph points into.
         precision: how the weights are stored: "fp32", "fp16" or "bf16".
         engine: the engine that runs it, or None for a portable graph, which is compiled first.
+        arithmetic: what it may be computed in; None leaves it to graph and device.
     """
 
     file: str
@@ -58,6 +86,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     weights: tuple[str, ...]
     precision: str
     engine: str | None = None
+    arithmetic: Arithmetic | None = None
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

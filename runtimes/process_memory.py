@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -39,6 +40,14 @@ def rss_bytes() -> int | None:
         if told is not None:
             return told
     return peak_rss_bytes()
+
+
+def installed_memory_bytes() -> int | None:
+    """The memory that this machine has; None where the system doesn't tell."""
+    names: dict[str, int] = getattr(os, "sysconf_names", {})
+    if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= names.keys():
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _status_bytes(name: str) -> int | None:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from runtimes.component import Component, NotFiniteError
 from runtimes.denoiser import Denoiser
 from runtimes.engine import Array
-from runtimes.errors import EngineError
 from runtimes.guidance import Branches, Condition, Predict, guided_network
 from runtimes.guidance.embedding import ROLE, embedded_width, guidance_embedding, guides_itself
 from runtimes.micro_conditioning import TIME_IDS, takes_score, time_ids
@@ -93,10 +92,7 @@ def _next_step(run: Run, sent: Floats | None, done: int, total: int) -> Step:
     try:
         return next(run) if sent is None else run.send(sent)
     except NotFiniteError as e:
-        raise EngineError(
-            f"{e} at step {done + 1} of {total}. Where the bundle or the device computes in fp16, "
-            "take one that computes in fp32."
-        ) from e
+        raise NotFiniteError(e.component, f" at step {done + 1} of {total}") from e
 
 
 def _call_back(

@@ -12,7 +12,7 @@ import msgspec
 from runtimes import registry
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError, unknown_name
-from runtimes.manifest import Component, Port
+from runtimes.manifest import Arithmetic, Component, Port
 
 TARGETS: dict[str, str] = {
     "onnxruntime": "exporter.targets.ort:OnnxRuntime",
@@ -46,6 +46,10 @@ class Target(Protocol):
     precisions: tuple[str, ...]
     """What `--precision` may be; the first is the default."""
 
+    half_arithmetic: str | None
+    """What `--arithmetic` is for half weights where nothing is said; None where graphs compute in
+    float32 on every device, unless they are asked to do otherwise. See `exporter.arithmetic`."""
+
     def compile(
         self,
         bundle: Bundle,
@@ -54,6 +58,7 @@ class Target(Protocol):
         *,
         precision: str,
         sizes: Mapping[str, int],
+        arithmetic: Arithmetic | None = None,
     ) -> Compiled:
         """Compiles a component of a portable bundle; all that it writes is new files.
 
@@ -63,6 +68,7 @@ class Target(Protocol):
             folder: the staged bundle; the component's folder in it exists.
             precision: one of `precisions`.
             sizes: sizes by symbolic axis, for the axes that are to be fixed.
+            arithmetic: what it may be computed in; None leaves it to graph and device.
 
         Raises:
             CompileError: the component can't be compiled so.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exporter.errors import CompileError
-from exporter.reference import PROMPTS
+from exporter.prompts import PROMPTS
 from exporter.targets.ov import OpenVino
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.passes import ONNXRUNTIME, apply
 from exporter.passes.fix_sizes import axes_of, fix_sizes
+from exporter.passes.half_arithmetic import half_arithmetic
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, unbind
 from exporter.targets import Compiled, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
@@ -24,7 +25,7 @@ from exporter.weights import Planned, read_header, stream
 from runtimes.bundle import Bundle
 from runtimes.engines.ort import PROVIDERS, import_onnxruntime
 from runtimes.errors import EngineError
-from runtimes.manifest import Component, Graph
+from runtimes.manifest import Arithmetic, Component, Graph
 
 Array = NDArray[np.generic]
 
@@ -33,9 +34,14 @@ _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class OnnxRuntime:
-    """Lowered ONNX beside a safetensors file, in fp32 or with fp16 storage."""
+    """Lowered ONNX beside a safetensors file, in fp32 or with fp16 storage.
+
+    Half weights are widened and the graph computes in fp32, since the CPU provider has no fp16
+    kernels of weight; a graph that may be computed in fp16 is in half precision throughout.
+    """
 
     precisions = ("fp32", "fp16")
+    half_arithmetic = None
 
     def compile(
         self,
@@ -45,6 +51,7 @@ class OnnxRuntime:
         *,
         precision: str,
         sizes: Mapping[str, int],
+        arithmetic: Arithmetic | None = None,
     ) -> Compiled:
         """Lowers the graph and stores its weights in the asked precision."""
         portable = bundle.graph(name)
@@ -52,6 +59,8 @@ class OnnxRuntime:
         tensors = read_header(bundle.path / portable.weights[0])
         plan = {key: Planned(tensor, _STORED[precision]) for key, tensor in tensors.items()}
         bind(model, {key: (item.dtype, item.source.shape) for key, item in plan.items()})
+        if arithmetic is not None and arithmetic.dtype == "fp16":
+            model = half_arithmetic(model)
         save(model, folder / name / GRAPH_NAME)
         weights = f"{name}/{WEIGHTS_NAME}"
         sha256 = stream(folder / weights, plan)
@@ -74,6 +83,7 @@ class OnnxRuntime:
             weights=(weights,),
             precision=precision,
             engine="onnxruntime",
+            arithmetic=arithmetic,
         )
         entry = Component(
             graphs={"model": graph},

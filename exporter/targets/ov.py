@@ -9,17 +9,24 @@ is not used: it rounds every constant, the frequencies of the time embedding too
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+import onnx_ir as ir
+
 from exporter.errors import CompileError
+from exporter.portable import GRAPH_NAME as PORTABLE_NAME
+from exporter.portable import WEIGHTS_NAME as PORTABLE_WEIGHTS
+from exporter.portable import bind, save, unbind
 from exporter.targets import Compiled, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
-from exporter.weights import Tensor, cast_to, read_header
+from exporter.weights import Planned, Tensor, read_header, stream
 from runtimes.bundle import Bundle
-from runtimes.manifest import Component, Graph, Port
+from runtimes.manifest import Arithmetic, Component, Graph, Port
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -34,6 +41,7 @@ class OpenVino:
     """OpenVINO IR with fp16 storage, or with the weights as they are."""
 
     precisions = ("fp16", "fp32")
+    half_arithmetic = "fp16"  # a GPU computes so unless it is told otherwise, an NPU always
 
     def compile(
         self,
@@ -43,32 +51,13 @@ class OpenVino:
         *,
         precision: str,
         sizes: Mapping[str, int],
+        arithmetic: Arithmetic | None = None,
     ) -> Compiled:
         """Converts the graph, fixes its sizes, names its ports and saves it."""
-        import openvino as ov
-
         portable = bundle.graph(name)
-        try:
-            model = ov.Core().read_model(bundle.path / portable.file)
-        except RuntimeError as e:
-            line = str(e).strip().splitlines()[-1]
-            raise CompileError(f"OpenVINO can't read {portable.file}: {line}") from e
         inputs, outputs = fixed_ports(portable.inputs, sizes), fixed_ports(portable.outputs, sizes)
-        model.reshape({port.name: _partial_shape(port) for port in inputs})
-        tensors = read_header(bundle.path / portable.weights[0])
-        weights = _weights(model, tensors)
-        if precision == "fp16":
-            for key, constant in weights.items():
-                _store_in_half(key, constant)
-            weights = _weights(model, tensors)
-        inputs = self._adapt(model, inputs)
-        _name_anew(model)
-        path = folder / name / GRAPH_NAME
-        ov.save_model(model, path, compress_to_fp16=False)
-        _mark_decompression(path, {_conversion(key) for key in weights})
-        weight_map = {
-            key: _mapped(key, tensor, weights.get(key)) for key, tensor in tensors.items()
-        }
+        with _stored(bundle, portable, folder / name, precision) as source:
+            inputs, weight_map = self._convert(source, inputs, folder / name / GRAPH_NAME)
         map_name = write_weight_map(folder / name, weight_map)
         graph = Graph(
             file=f"{name}/{GRAPH_NAME}",
@@ -77,13 +66,62 @@ class OpenVino:
             weights=(f"{name}/{WEIGHTS_NAME}",),
             precision=precision,
             engine="openvino",
+            arithmetic=arithmetic,
         )
         return Compiled(Component(graphs={"model": graph}, weight_map=f"{name}/{map_name}"))
+
+    def _convert(
+        self, source: Path, inputs: tuple[Port, ...], path: Path
+    ) -> tuple[tuple[Port, ...], dict[str, Mapped]]:
+        """Writes the IR of an ONNX graph; gives its inputs and where its weights are."""
+        import openvino as ov
+
+        try:
+            model = ov.Core().read_model(source)
+        except RuntimeError as e:
+            line = str(e).strip().splitlines()[-1]
+            raise CompileError(f"OpenVINO can't read {source}: {line}") from e
+        model.reshape({port.name: _partial_shape(port) for port in inputs})
+        tensors = read_header(source.parent / PORTABLE_WEIGHTS)
+        weights = _weights(model, tensors)
+        inputs = self._adapt(model, inputs)
+        _name_anew(model)
+        ov.save_model(model, path, compress_to_fp16=False)
+        _mark_decompression(path, {_conversion(key) for key in weights})
+        return inputs, {
+            key: _mapped(key, tensor, weights.get(key)) for key, tensor in tensors.items()
+        }
 
     def _adapt(self, model: ov.Model, inputs: tuple[Port, ...]) -> tuple[Port, ...]:
         """Where a layout of the bundle wants other inputs: changes the model, gives its inputs."""
         del model
         return inputs
+
+
+@contextmanager
+def _stored(bundle: Bundle, portable: Graph, folder: Path, precision: str) -> Generator[Path]:
+    """The portable graph, with its weights stored as they shall be.
+
+    Where they are float32 and shall be half, they are streamed into a file that goes again and that
+    OpenVINO maps. Constants that are halved in memory stay there beside the mapped originals.
+    """
+    path = bundle.path / portable.file
+    tensors = read_header(bundle.path / portable.weights[0])
+    if precision != "fp16" or all(tensor.dtype != "F32" for tensor in tensors.values()):
+        yield path
+        return
+    with TemporaryDirectory(dir=folder, prefix=".halved-") as temporary:
+        halved = Path(temporary)
+        plan = {
+            key: Planned(tensor, "F16" if tensor.dtype == "F32" else tensor.dtype)
+            for key, tensor in tensors.items()
+        }
+        model = ir.load(path)
+        unbind(model)
+        bind(model, {key: (item.dtype, item.source.shape) for key, item in plan.items()})
+        save(model, halved / PORTABLE_NAME)
+        stream(halved / PORTABLE_WEIGHTS, plan)
+        yield halved / PORTABLE_NAME
 
 
 def _partial_shape(port: Port) -> list[int]:
@@ -98,22 +136,6 @@ def _weights(model: ov.Model, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         for constant in constants
         if constant.get_friendly_name() in tensors
     }
-
-
-def _store_in_half(key: str, constant: Any) -> None:
-    """Puts an fp16 constant and a conversion in the place of a float32 one."""
-    from openvino import Type, opset13
-
-    if constant.get_output_element_type(0) != Type.f32:
-        return
-    users = constant.output(0).get_target_inputs()
-    half = opset13.constant(cast_to(constant.data, "F16"))
-    constant.set_friendly_name(f"{key}/float32")
-    half.set_friendly_name(key)
-    widened = opset13.convert(half, "f32")
-    widened.set_friendly_name(_conversion(key))
-    for user in users:
-        user.replace_source_output(widened.output(0))
 
 
 def _name_anew(model: ov.Model) -> None:

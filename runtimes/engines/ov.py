@@ -75,6 +75,7 @@ class OvEngine:
         self.version = f"openvino {release}"
         core: Any = sdk.Core()
         _check_available(self.device, wanted, core.available_devices, release)
+        _check_arithmetic(self.device, wanted, graph)
         path = check_files(folder, graph)
         _check_ir(path, graph)
         self._request: Any = _load(core, path, graph, self.device, threads, profile)
@@ -136,24 +137,24 @@ class OvEngine:
 
 
 def device_properties(
-    kind: str, precision: str, threads: int | None, cache: Path | None
+    kind: str, graph: Graph, threads: int | None, cache: Path | None
 ) -> dict[str, str]:
     """What a plugin is told before it compiles.
 
     Args:
         kind: "cpu", "gpu" or "npu".
-        precision: how the graph's weights are stored.
+        graph: says how its weights are stored and what it may be computed in.
         threads: threads within an operation; the CPU alone takes them.
         cache: folder for compiled models, or None to keep none.
     """
     if kind == "cpu":
         # No cache of what it compiles: that takes 4.0 s of CPU time for SD 1.5's U-Net, and 2.5 s
         # with a cache of 1.7 GB. And no bf16, which a CPU that has it takes unasked.
-        hint = {} if precision == "bf16" else {"INFERENCE_PRECISION_HINT": "f32"}
+        hint = {} if graph.precision == "bf16" else {"INFERENCE_PRECISION_HINT": "f32"}
         return hint | ({"INFERENCE_NUM_THREADS": str(threads)} if threads else {})
     kept = {"CACHE_DIR": str(cache)} if cache else {}
     # A GPU computes in f16 by default, an NPU always.
-    exact = kind == "gpu" and precision == "fp32"
+    exact = kind == "gpu" and (graph.precision == "fp32" or _is_exact(graph))
     return kept | ({"INFERENCE_PRECISION_HINT": "f32"} if exact else {})
 
 
@@ -191,6 +192,19 @@ def _check_available(
             )
 
 
+def _is_exact(graph: Graph) -> bool:
+    """Whether no device may compute a graph in less than float32."""
+    return graph.arithmetic is not None and graph.arithmetic.dtype == "fp32"
+
+
+def _check_arithmetic(device: str, wanted: Sequence[str], graph: Graph) -> None:
+    if _is_exact(graph) and any(name.partition(".")[0] == "npu" for name in wanted):
+        raise EngineError(
+            f"device {device!r}: an NPU computes in fp16, and {graph.file} must be computed in "
+            f"{graph.arithmetic}. Choose cpu or gpu, or compile with --arithmetic force-fp16."
+        )
+
+
 def _check_ir(path: Path, graph: Graph) -> None:
     # OpenVINO would try its readers for other formats, which print on stderr.
     with path.open("rb") as file:
@@ -210,7 +224,7 @@ def _load(
         for name in core.available_devices:
             kind = name.partition(".")[0].lower()
             if kind in DEVICES:
-                core.set_property(name, device_properties(kind, graph.precision, threads, cache))
+                core.set_property(name, device_properties(kind, graph, threads, cache))
         model = core.compile_model(str(path), device.upper(), options)
         return model.create_infer_request()
     except Exception as e:

@@ -99,6 +99,7 @@ def test_fp32_sources_are_stored_in_half_where_asked(tmp_path: Path) -> None:
     for target in TARGETS:
         compile(tmp_path / "b", tmp_path / target, target=target, precision="fp16")
         bundle = open_bundle(tmp_path / target)
+        assert not list((tmp_path / target).rglob(".halved-*"))
         (weights,) = bundle.graph("unet").weights
         assert bundle.manifest.files[weights].size < 0.6 * stored
         report = verify(tmp_path / target, against=tmp_path / "b")

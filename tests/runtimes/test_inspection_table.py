@@ -52,6 +52,25 @@ def test_inspect_for_people(
         assert text in shown.out, text
 
 
+def test_inspect_tells_what_graphs_may_be_computed_in(
+    fake_bundle: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    bundle = fake_bundle()
+    manifest = json.loads((bundle / "latedge.json").read_text())
+    for name, decided in {
+        "vae_decoder": {"dtype": "fp32", "reason": "range", "largest": 3.1e5, "value": "up/Add"},
+        "unet": {"dtype": "fp16", "reason": "asked"},
+    }.items():
+        manifest["components"][name]["graphs"]["model"]["arithmetic"] = decided
+    (bundle / "latedge.json").write_text(json.dumps(manifest))
+    assert latedge.main(["inspect", str(bundle)]) == 0
+    shown = capsys.readouterr().out
+    assert "vae_decoder in fp32: it reaches 310000 at up/Add" in shown
+    assert "unet in fp16, as asked" in shown
+    assert "text_encoder in" not in shown
+
+
 def test_inspect_tells_where_a_bundle_comes_from(
     fake_bundle: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,5 +288,5 @@ def component(name: str, value: Array) -> Component:
 @pytest.mark.parametrize("name", ["text_encoder", "vae_encoder", "unet", "vae_decoder"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_bad_values_name_the_component(name: str, bad: float) -> None:
-    with pytest.raises(NotFiniteError, match=f"^{name} gave NaN or infinite values$"):
+    with pytest.raises(NotFiniteError, match=f"^{name} gave NaN or infinite values. "):
         component(name, np.array([[0, bad]], np.float32))(sample=np.zeros((1, 2), np.float32))

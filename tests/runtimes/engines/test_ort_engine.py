@@ -283,6 +283,41 @@ def test_weights_in_the_cache_are_fp32_and_mapped(bundle: tuple[Path, Graph], ca
     assert {entry.key: entry.value for entry in largest.external_data}["location"] == WEIGHTS_NAME
 
 
+def test_large_float32_weights_are_neither_copied_nor_cached(
+    bundle: tuple[Path, Graph], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, str, list[str]]] = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path: str, options: Any, **given: Any) -> None:
+            packing = options.get_session_config_entry("session.disable_prepacking")
+            made.append((path, packing, given["disabled_optimizers"]))
+            super().__init__(path, options, **given)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    (size,) = ((bundle[0] / name).stat().st_size for name in bundle[1].weights)
+    monkeypatch.setattr("runtimes.engines.ort.installed_memory_bytes", lambda: 4 * size - 1)
+    graph = msgspec.structs.replace(bundle[1], precision="fp32")
+    assert_right(OrtEngine(bundle[0], graph, device="cpu", threads=1))
+    assert made == [(str(bundle[0] / graph.file), "1", ["ConstantFolding"])]
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("installed_shares", [4, None])
+def test_others_are_cached(
+    bundle: tuple[Path, Graph],
+    cache: Path,
+    installed_shares: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (size,) = ((bundle[0] / name).stat().st_size for name in bundle[1].weights)
+    installed = None if installed_shares is None else installed_shares * size
+    monkeypatch.setattr("runtimes.engines.ort.installed_memory_bytes", lambda: installed)
+    graph = msgspec.structs.replace(bundle[1], precision="fp32")
+    assert_right(OrtEngine(bundle[0], graph, device="cpu", threads=1))
+    assert len(list(cache.iterdir())) == 1
+
+
 def test_other_weights_are_another_entry(
     bundle: tuple[Path, Graph], cache: Path, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ import pytest
 from runtimes.engines.cache_size import LIMIT
 from runtimes.engines.ov import OvEngine, device_properties
 from runtimes.errors import EngineError, UsageError
-from runtimes.manifest import Graph
+from runtimes.manifest import Arithmetic, Graph
 from tests.runtimes.engines.engine_models import INPUTS, OUTPUTS, Model, feeds, write_bundle
 
 MODEL = Model.random()
@@ -127,22 +127,51 @@ def test_the_cache_of_compiled_models_is_bounded(
 
 
 @pytest.mark.parametrize(
-    ("kind", "precision", "hint"),
+    ("kind", "precision", "arithmetic", "hint"),
     [
-        ("cpu", "fp32", "f32"),
-        ("cpu", "fp16", "f32"),
-        ("cpu", "bf16", None),
-        ("gpu", "fp32", "f32"),
-        ("gpu", "fp16", None),
-        ("gpu", "bf16", None),
-        ("npu", "fp32", None),
+        ("cpu", "fp32", None, "f32"),
+        ("cpu", "fp16", "fp16", "f32"),
+        ("cpu", "bf16", None, None),
+        ("gpu", "fp32", None, "f32"),
+        ("gpu", "fp16", None, None),
+        ("gpu", "fp16", "fp16", None),
+        ("gpu", "fp16", "fp32", "f32"),
+        ("gpu", "bf16", None, None),
+        ("npu", "fp32", None, None),
     ],
 )
-def test_the_precision_of_a_device(kind: str, precision: str, hint: str | None) -> None:
-    properties = device_properties(kind, precision, threads=None, cache=Path("kept"))
+def test_the_precision_of_a_device(
+    bundle: tuple[Path, Graph],
+    kind: str,
+    precision: str,
+    arithmetic: Literal["fp32", "fp16"] | None,
+    hint: str | None,
+) -> None:
+    decided = None if arithmetic is None else Arithmetic(dtype=arithmetic, reason="range")
+    graph = msgspec.structs.replace(bundle[1], precision=precision, arithmetic=decided)
+    properties = device_properties(kind, graph, threads=None, cache=Path("kept"))
     assert properties.get("INFERENCE_PRECISION_HINT") == hint
     assert properties.get("CACHE_DIR") == (None if kind == "cpu" else "kept")
-    assert "CACHE_DIR" not in device_properties(kind, precision, threads=None, cache=None)
+    assert "CACHE_DIR" not in device_properties(kind, graph, threads=None, cache=None)
+
+
+class WithNpu:
+    available_devices = ("CPU", "NPU")
+
+
+@pytest.mark.parametrize("device", ["npu", "hetero:npu,cpu"])
+def test_an_npu_is_refused_what_must_be_computed_in_fp32(
+    bundle: tuple[Path, Graph], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino, "Core", WithNpu)
+    decided = Arithmetic(dtype="fp32", reason="range", largest=3e5, value="up/Add")
+    graph = msgspec.structs.replace(bundle[1], arithmetic=decided)
+    message = (
+        f"device '{device}': an NPU computes in fp16, and .* must be computed in fp32: it reaches "
+        "300000 at up/Add. Choose cpu or gpu, or compile with --arithmetic force-fp16."
+    )
+    with pytest.raises(EngineError, match=message):
+        OvEngine(bundle[0], graph, device=device, threads=None)
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto", "auto:cpu", "multi:cpu", "hetero:cpu"])
