@@ -135,7 +135,7 @@ def running(
     if graph.engine == "openvino":
         from exporter.probes.ov import OvProbe
 
-        probe = OvProbe(folder / graph.file, item.weights.keys(), graph.precision)
+        probe = OvProbe(folder / graph.file, item.weights.keys(), graph)
         return probe, captured.origins
     sizes = _sizes(item, graph)
     stored = ir.load(folder / graph.file)

@@ -11,6 +11,7 @@ import numpy as np
 from exporter.probes import Array, Dependencies, Shapes, Step
 from runtimes.engines.ov import device_properties
 from runtimes.errors import EngineError
+from runtimes.manifest import Graph
 
 _SHAPE_OPS = frozenset({"ShapeOf"})
 _NOT_RUN = frozenset({"Constant", "Parameter"})
@@ -19,19 +20,19 @@ _NOT_RUN = frozenset({"Constant", "Parameter"})
 class OvProbe:
     """An IR; see `exporter.probes.Probe`. Parts are cut out of copies, which share its weights."""
 
-    def __init__(self, path: Path, keys: Collection[str], precision: str) -> None:
+    def __init__(self, path: Path, keys: Collection[str], graph: Graph) -> None:
         """Reads an IR.
 
         Args:
             path: the .xml file.
             keys: of its weights, whose constants have these names.
-            precision: how they are stored.
+            graph: what the manifest says of it.
         """
         import openvino as ov
 
         self._ov: Any = ov
         core: Any = ov.Core()
-        core.set_property("CPU", device_properties("cpu", precision, None, None))
+        core.set_property("CPU", device_properties("cpu", graph, None, None))
         self._core = core
         self._model: Any = core.read_model(path)
         self._places: dict[str, tuple[str, int]] = {}

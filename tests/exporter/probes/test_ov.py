@@ -10,6 +10,7 @@ import numpy as np
 from exporter.compile import compile
 from exporter.probes.ov import OvProbe
 from exporter.weights import read_header
+from runtimes.bundle import open_bundle
 from runtimes.noise import Generator
 
 Export = Callable[[str], Path]
@@ -19,8 +20,9 @@ def test_value_that_is_a_result_too_can_be_given(exported: Export, tmp_path: Pat
     """A text encoder hands out its hidden states, and its next layer reads them."""
     compile(exported("tiny-sd15"), tmp_path / "b", target="openvino", precision="fp32")
     weights = read_header(exported("tiny-sd15") / "text_encoder" / "model.safetensors")
-    path = tmp_path / "b" / "text_encoder" / "openvino_model.xml"
-    probe = OvProbe(path, weights.keys(), "fp32")
+    bundle = open_bundle(tmp_path / "b")
+    path = bundle.path / "text_encoder" / "openvino_model.xml"
+    probe = OvProbe(path, weights.keys(), bundle.graph("text_encoder"))
     assert "hidden_states.0" in probe.outputs
     norm = "text_model.encoder.layers.0.layer_norm1"
     value = next(step.outputs[0] for step in probe.steps if f"{norm}.bias" in step.weights)
