@@ -29,7 +29,7 @@ TARGETS = ["onnxruntime", "openvino"]
         ("tiny-sd15", {"precision": "fp32"}),
         ("tiny-sd15", {"precision": "fp16", "height": 64, "width": 48, "batch": 2}),
         ("tiny-sd21", {"height": 40, "width": 56, "batch": 1}),
-        ("tiny-sd15-inpaint", {}),
+        pytest.param("tiny-sd15-inpaint", {}, marks=pytest.mark.slow),
     ],
 )
 def test_compiled_bundle_agrees_with_torch(
@@ -89,6 +89,7 @@ def _engine_weights(bundle: Path, target: str) -> dict[str, np.ndarray]:
     return {node.get_friendly_name(): np.array(node.data) for node in constants}
 
 
+@pytest.mark.slow
 def test_fp32_sources_are_stored_in_half_where_asked(tmp_path: Path) -> None:
     from benchmarks.synthetic import synthesize
     from exporter.export import export

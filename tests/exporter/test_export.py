@@ -222,7 +222,7 @@ def test_too_small_a_disk_is_told_before_slow_work(
     ("options", "message"),
     [
         ({"dtype": "fp17"}, "unknown dtype 'fp17'.*Did you mean 'fp1"),
-        ({"verify": "all"}, "unknown verification 'all'; known are components, image, none"),
+        ({"verify": "all"}, "unknown verification 'all'; known are components, image, layers"),
         ({"components": ()}, "no components were asked for"),
         ({"components": ("unett",)}, "Did you mean 'unet'"),
     ],

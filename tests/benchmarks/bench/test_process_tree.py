@@ -137,7 +137,9 @@ def test_figures_are_the_kernels(program: Program) -> None:
         told = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
         )
-        assert readings[pid].rss == int(told["VmRSS"].split()[0]) * 1024
+        # Between the two looks the kernel may take pages back where memory is short.
+        rss = int(told["VmRSS"].split()[0]) * 1024
+        assert abs(readings[pid].rss - rss) < 0.02 * rss
         assert readings[pid].high_water == int(told["VmHWM"].split()[0]) * 1024
     expected = sum(psutil.Process(pid).memory_full_info().pss for pid in readings)
     pss = tree.pss()
