@@ -50,6 +50,7 @@ TORCH_FILES = frozenset(
         "benchmarks/peers/workers/diffusers_pipelines.py",
         "benchmarks/planted_faults.py",
         "benchmarks/samplers/double.py",
+        "benchmarks/samplers/ieee_functions.py",
         "benchmarks/samplers/reference.py",
         "benchmarks/shapes/export.py",
         "benchmarks/shapes/latent_cache.py",

@@ -10,20 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
-_TRANSCENDENTAL = (
-    *(torch.log, torch.Tensor.log, torch.exp, torch.Tensor.exp),
-    *(torch.sqrt, torch.Tensor.sqrt),
-)
+from benchmarks.samplers.ieee_functions import IeeeFunctions
 
 
-class Double(TorchFunctionMode):
+class Double(IeeeFunctions):
     """While it is active, float64 tensors stay so, and what float32 gives is rounded once.
 
-    Noise is drawn in float32, since torch draws another one in float64. Roots, logarithms and
-    exponentials of float32 tensors are those that IEEE 754 asks for; torch's are off by one unit
-    in the last place at times, others on each machine.
+    Noise is drawn in float32, since torch draws another one in float64.
     """
 
     def __torch_function__(
@@ -41,9 +35,7 @@ class Double(TorchFunctionMode):
             return func(args[0], *kept, **asked) if kept or asked else args[0]
         if func is torch.randn and asked.get("dtype") == torch.float64:
             return func(*args, **{**asked, "dtype": torch.float32}).double()
-        if func in _TRANSCENDENTAL and args[0].dtype == torch.float32:
-            return func(args[0].double(), *args[1:], **asked).float()
-        return func(*args, **asked)
+        return super().__torch_function__(func, types, args, asked)
 
 
 def to_double(scheduler: Any) -> None:

@@ -14,7 +14,7 @@ from tests.runtimes.fakes import FakeEngine, write_fake_bundle
 @pytest.fixture
 def ieee_roots() -> Iterator[None]:
     """References of torch and diffusers that are the same on every machine."""
-    from tests.runtimes.ieee_roots import IeeeRoots
+    from benchmarks.samplers.ieee_functions import IeeeRoots
 
     with IeeeRoots():
         yield
@@ -41,7 +41,7 @@ def compiled(once: Once, exported: Named) -> Named:
 @pytest.fixture
 def ieee_functions() -> Iterator[None]:
     """As `ieee_roots`, logarithms and exponentials too."""
-    from tests.runtimes.ieee_roots import IeeeFunctions
+    from benchmarks.samplers.ieee_functions import IeeeFunctions
 
     with IeeeFunctions():
         yield
