@@ -90,20 +90,17 @@ def settle_shares(bundle: Bundle, task: str, options: HandoverOptions) -> Shares
 
 def _refiner_start(bundle: Bundle, task: str, given: object, end: float | None) -> float | None:
     """Where the bundle's refiner goes on; None where it plays no part."""
-    able = bundle.manifest.refiner is not None and task in REFINED
+    against = None
+    if bundle.manifest.refiner is None:
+        against = "this bundle has no refiner"
+    elif end is not None:
+        against = f"sampling stops at denoising_end {end:g}"
+    elif task not in REFINED:
+        against = f"{task} isn't refined"
     if given is None:
-        return REFINER_START if able and end is None else None
-    if not able or end is not None:
-        why = (
-            "this bundle has no refiner"
-            if bundle.manifest.refiner is None
-            else (
-                f"{task} isn't refined"
-                if end is None
-                else f"sampling stops at denoising_end {end:g}"
-            )
-        )
-        raise UsageError(f"refiner_start {given} is given, and {why}; leave it out.")
+        return REFINER_START if against is None else None
+    if against is not None:
+        raise UsageError(f"refiner_start {given} is given, and {against}; leave it out.")
     share = check_number("refiner_start", given, 0, 1)
     return None if share == 1 else share
 
