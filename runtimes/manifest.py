@@ -17,27 +17,34 @@ from runtimes.errors import BundleError
 
 MANIFEST_NAME = "latedge.json"
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 4
+SCHEMA_MINOR = 5
 KNOWN_REQUIREMENTS: frozenset[str] = frozenset()
 """Names that a manifest may list in `requires`: features a reader must know to run the bundle."""
 
 DType = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "int8", "bool"]
 
 
-class Port(msgspec.Struct, frozen=True, kw_only=True):
+class Port(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An input or output of a graph.
 
     Attributes:
         role: what the tensor means to the runtime, such as "sample" or "encoder_hidden_states".
         name: what the graph calls it.
         dtype: its element type.
-        shape: sizes; a string is a symbolic axis ("batch", "height", …, latent units).
+        shape: sizes as the role has them; a string is a symbolic axis ("batch", "height", …, latent
+            units).
+        axes: of a graph that lays the array out otherwise: axis i of the graph's is axis axes[i] of
+            `shape`, and -1 a new one of size 1. None where they are the same.
+        repeat: how often the graph wants the first axis repeated, such as a timestep [1] that it
+            takes once for each of 2 samples; `axes` come after it.
     """
 
     role: str
     name: str
     dtype: DType
     shape: tuple[int | str, ...]
+    axes: tuple[int, ...] | None = None
+    repeat: int = 1
 
 
 class Arithmetic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,6 +85,10 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         precision: how the weights are stored: "fp32", "fp16" or "bf16".
         engine: the engine that runs it, or None for a portable graph, which is compiled first.
         arithmetic: what it may be computed in; None leaves it to graph and device.
+        function: which of a file's several graphs it is; None where there is one.
+        chunks: paths of further graphs that run after `file`, in order, each fed with the inputs
+            and with what the one before it gave; the outputs are the last one's.
+        compression: how weights are stored in fewer bits, such as "palette-6"; None where in none.
     """
 
     file: str
@@ -87,6 +98,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     precision: str
     engine: str | None = None
     arithmetic: Arithmetic | None = None
+    function: str | None = None
+    chunks: tuple[str, ...] = ()
+    compression: str | None = None
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -340,5 +354,6 @@ def _paths(manifest: Manifest) -> list[tuple[str, str]]:
             found.append((f"{where}.recipe.weights", component.recipe.weights))
         for key, graph in component.graphs.items():
             found.append((f"{where}.graphs.{key}.file", graph.file))
+            found += [(f"{where}.graphs.{key}.chunks", chunk) for chunk in graph.chunks]
             found += [(f"{where}.graphs.{key}.weights", weight) for weight in graph.weights]
     return found
