@@ -92,6 +92,41 @@ def trace(component: Component, config: Config) -> Traced:
     return Traced(program, model)
 
 
+def capture_fixed(
+    component: Component, config: Config, sizes: Mapping[str, int], *, half: bool
+) -> torch.export.ExportedProgram:
+    """Captures a component at fixed sizes, decomposed to ATen's own operators, without weights.
+
+    Args:
+        component: the wrapper.
+        config: the network's own config.
+        sizes: a size for every symbolic axis of the inputs.
+        half: in half precision, inputs and weights; what the network computes in float32 whatever
+            its weights are, such as the sines of the time embedding, stays so.
+    """
+    begin(CAPTURE)
+    dtypes = {"float32": torch.float16 if half else torch.float32, "int64": torch.int64}
+    with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
+        network = component.build(config).eval()
+        if half:
+            # `Module.half` swaps tensors in place, which fake ones don't allow.
+            state = {key: _halved(value) for key, value in network.state_dict().items()}
+            network.load_state_dict(state, assign=True)
+        wrapped = component.wrap(network.requires_grad_(False), config)
+        feeds = tuple(
+            torch.zeros(
+                [sizes[n] if isinstance(n, str) else n for n in port.shape],
+                dtype=dtypes[port.dtype],
+            )
+            for port in component.inputs(config)
+        )
+        return torch.export.export(wrapped, feeds).run_decompositions({})
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    return value.half() if value.is_floating_point() else value
+
+
 def _note_origins(
     model: ir.Model, program: torch.export.ExportedProgram, outputs: list[str]
 ) -> None:
