@@ -149,7 +149,7 @@ def export(
 def compile(
     bundle: Annotated[Path, typer.Argument(help="Portable bundle that `latedge export` wrote.")],
     output: Output,
-    target: Annotated[str, typer.Option(help="onnxruntime or openvino.")],
+    target: Annotated[str, typer.Option(help="onnxruntime, openvino or coreml.")],
     precision: Annotated[
         str | None, typer.Option(help="How weights are stored: fp32 or fp16.")
     ] = None,
@@ -166,9 +166,35 @@ def compile(
         str | None,
         typer.Option(
             help="What may be computed in: fp32; fp16, where a scan finds that values fit; or "
-            "force-fp16. OpenVINO's default for half weights is fp16, ONNX Runtime's fp32."
+            "force-fp16. The default for half weights is fp16, but ONNX Runtime's fp32."
         ),
     ] = None,
+    deployment_target: Annotated[
+        str | None,
+        typer.Option(help="Core ML: the oldest system that shall run it, iOS17 unless told."),
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Core ML: split-einsum (the default) or split-einsum-v2 for the Neural Engine, "
+            "original for the GPU, or sdpa, one operator from iOS18 on."
+        ),
+    ] = None,
+    compress: Annotated[
+        str | None,
+        typer.Option(help="Core ML: weights in fewer bits: palette-6, int8, mixed-4.5, …"),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Core ML: heights and widths that the packages take, the default first: "
+            "512x512,768x512."
+        ),
+    ] = None,
+    chunk_unet: Annotated[
+        bool, typer.Option("--chunk-unet", help="Core ML: the U-Net in two packages.")
+    ] = False,
+    max_memory: MaxMemory = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -189,6 +215,14 @@ def compile(
         force=force,
         layout=layout,
         arithmetic=arithmetic,
+        coreml=CoreMlOptions(
+            deployment_target=deployment_target,
+            attention=attention,
+            compression=compress,
+            sizes=tuple(sizes.split(",")) if sizes is not None else (),
+            chunked=chunk_unet,
+        ),
+        max_memory=None if max_memory is None else read_size(max_memory),
         progress=_tell,
     )
     _print_manifest(output, manifest, as_json=as_json)

@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
 from exporter.arithmetic import check_mode, decide
+from exporter.compile_config import CompileConfig
+from exporter.coreml.options import NO_OPTIONS, CoreMlOptions
 from exporter.errors import CompileError
 from exporter.fingerprint import Fingerprint, fingerprint
+from exporter.memory import limited
 from exporter.progress import Progress, silent
 from exporter.scan import Scan
 from exporter.staged_files import copy_file, list_files, write_manifest
 from exporter.staging import BUNDLE, check_free, check_room, resumable
-from exporter.targets import GENAI, LAYOUTS, Compiled, Target, layout_target
+from exporter.targets import LAYOUTS, Compiled, Target, configured_target
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Arithmetic, Component, Defaults, Manifest, Provenance
 
 _TEXT_LENGTH = 77
 """Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
-
-
-@dataclass(frozen=True)
-class CompileConfig:
-    """What to compile and how.
-
-    Attributes:
-        target: name of the target.
-        precision: how the engine stores weights and may compute; None for the target's default.
-        height: of the pictures in pixels; None leaves the height free.
-        width: likewise.
-        batch: what the U-Net takes in one call: 2 for both guidance halves of a picture at once,
-            1 for one after the other; None leaves the batch free.
-        force: replace an existing output, and use nothing of an interrupted run.
-        layout: "optimum", or "genai" for what OpenVINO GenAI opens.
-        arithmetic: what engines may compute in: "fp32", "fp16" for half precision in the components
-            whose values fit, "force-fp16" for half precision in all; None for the target's default.
-    """
-
-    target: str
-    precision: str | None = None
-    height: int | None = None
-    width: int | None = None
-    batch: int | None = None
-    force: bool = False
-    layout: str = "optimum"
-    arithmetic: str | None = None
 
 
 def compile(  # the verb's name, which design gives to the Python call as well
@@ -63,6 +39,8 @@ def compile(  # the verb's name, which design gives to the Python call as well
     force: bool = False,
     layout: str = "optimum",
     arithmetic: str | None = None,
+    coreml: CoreMlOptions = NO_OPTIONS,
+    max_memory: int | None = None,
     progress: Progress = silent,
 ) -> Manifest:
     """Compiles a portable bundle for a target.
@@ -72,7 +50,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
     Args:
         bundle: the portable bundle.
         output: the new bundle, which appears whole or not at all.
-        target: "onnxruntime" or "openvino".
+        target: "onnxruntime", "openvino" or "coreml".
         precision: see `CompileConfig`.
         height: see `CompileConfig`.
         width: see `CompileConfig`.
@@ -80,6 +58,8 @@ def compile(  # the verb's name, which design gives to the Python call as well
         force: replace an existing output, and use nothing of an interrupted run.
         layout: see `CompileConfig`.
         arithmetic: see `CompileConfig`.
+        coreml: see `exporter.coreml.options.CoreMlOptions`.
+        max_memory: see `CompileConfig`.
         progress: called with lines on what is done.
 
     Returns:
@@ -89,22 +69,31 @@ def compile(  # the verb's name, which design gives to the Python call as well
         UsageError: an option is wrong or the output exists.
         BundleError: the bundle is damaged.
         CompileError: it is compiled already, or the target can't take it.
+        MemoryLimitError: it takes more memory than it may.
     """
-    config = CompileConfig(target, precision, height, width, batch, force, layout, arithmetic)
-    compiler = layout_target(layout, target)
+    config = CompileConfig(
+        target, precision, height, width, batch, force, layout, arithmetic, coreml, max_memory
+    )
+    with limited(max_memory):
+        return _compile(Path(bundle), Path(output), config, progress)
+
+
+def _compile(bundle: Path, output: Path, config: CompileConfig, progress: Progress) -> Manifest:
+    target, precision, force = config.target, config.precision, config.force
+    compiler = configured_target(config)
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)
-    mode = check_mode(arithmetic, chosen, default=compiler.half_arithmetic)
-    check_free(Path(output), force=force, known_by=BUNDLE, source=Path(bundle))
+    mode = check_mode(config.arithmetic, chosen, default=compiler.half_arithmetic)
+    check_free(output, force=force, known_by=BUNDLE, source=bundle)
     opened = open_bundle(bundle)
+    config = compiler.settle(opened, config)
     _check(opened, config)
-    _check_layout(opened, config)
     # Weights may be widened from fp16; graphs are small beside them.
-    check_room(Path(output), opened.size_bytes() * (2 if chosen == "fp32" else 1))
-    run = _fingerprint(opened, config, chosen)
+    check_room(output, opened.size_bytes() * (2 if chosen == "fp32" else 1))
+    run = _fingerprint(opened, config, chosen, compiler.sdk)
     decided = _Decisions(opened, mode, progress)
-    with resumable(Path(output), run, force=force, progress=progress) as journal:
+    with resumable(output, run, force=force, progress=progress) as journal:
         folder = journal.content
         entries: dict[str, Component] = {}
         hashes: dict[str, str] = {}
@@ -120,23 +109,23 @@ def compile(  # the verb's name, which design gives to the Python call as well
             entries[name] = compiled.entry
             hashes |= compiled.hashes
         _copy_texts(opened, folder)
-        _add_layout(opened, folder, config)
+        compiler.finish(opened, folder)
         manifest = msgspec.structs.replace(
             opened.manifest,
             target=target,
             components=entries,
             defaults=_defaults(opened.manifest, config),
             files=list_files(folder, hashes),
-            provenance=_provenance(opened.manifest, config, chosen),
+            provenance=_provenance(opened.manifest, config, chosen, compiler.sdk),
         )
         write_manifest(folder, manifest)
     return manifest
 
 
-def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str) -> Fingerprint:
-    options = {**asdict(config), "precision": precision, "force": None}
+def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str, sdk: str) -> Fingerprint:
+    options = {**asdict(config), "precision": precision, "force": None, "max_memory": None}
     # The manifest has the hashes of all files, and opening has compared them.
-    return fingerprint("compile", bundle.sha256, options, sdk=config.target)
+    return fingerprint("compile", bundle.sha256, options, sdk=sdk)
 
 
 class _Decisions:
@@ -172,7 +161,8 @@ def _compile_component(
     compiled = compiler.compile(
         bundle, name, folder, precision=precision, sizes=sizes, arithmetic=arithmetic
     )
-    progress(f"{name}: compiled for {config.target}, {precision}")
+    note = f"; {compiled.note}" if compiled.note else ""
+    progress(f"{name}: compiled for {config.target}, {precision}{note}")
     return compiled
 
 
@@ -197,21 +187,6 @@ def _check(bundle: Bundle, config: CompileConfig) -> None:
             )
     if config.batch is not None and config.batch < 1:
         raise UsageError(f"batch {config.batch} is not positive; 1 or 2 are usual.")
-
-
-def _check_layout(bundle: Bundle, config: CompileConfig) -> None:
-    if config.layout == GENAI:
-        from exporter.targets.genai import check_genai
-
-        check_genai(bundle, batch=config.batch)
-
-
-def _add_layout(bundle: Bundle, folder: Path, config: CompileConfig) -> None:
-    """Writes what the layout has beside the components, once the texts are there."""
-    if config.layout == GENAI:
-        from exporter.targets.genai import write_tokenizers
-
-        write_tokenizers(bundle, folder)
 
 
 def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
@@ -265,7 +240,7 @@ def _defaults(manifest: Manifest, config: CompileConfig) -> Defaults:
     )
 
 
-def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Provenance:
+def _provenance(manifest: Manifest, config: CompileConfig, precision: str, sdk: str) -> Provenance:
     given = {
         "target": config.target,
         "precision": precision,
@@ -274,11 +249,12 @@ def _provenance(manifest: Manifest, config: CompileConfig, precision: str) -> Pr
         "batch": config.batch,
         "layout": None if config.layout == LAYOUTS[0] else config.layout,
         "arithmetic": config.arithmetic,
+        **config.coreml.as_options(),
     }
     options = {key: str(value) for key, value in given.items() if value is not None}
     provenance = manifest.provenance
     return msgspec.structs.replace(
         provenance,
         options={**provenance.options, "compile": options},
-        tools={**provenance.tools, config.target: version(config.target)},
+        tools={**provenance.tools, sdk: version(sdk)},
     )

@@ -93,7 +93,12 @@ def trace(component: Component, config: Config) -> Traced:
 
 
 def capture_fixed(
-    component: Component, config: Config, sizes: Mapping[str, int], *, half: bool
+    component: Component,
+    config: Config,
+    sizes: Mapping[str, int],
+    *,
+    half: bool,
+    repeat: Mapping[str, int] | None = None,
 ) -> torch.export.ExportedProgram:
     """Captures a component at fixed sizes, decomposed to ATen's own operators, without weights.
 
@@ -103,6 +108,8 @@ def capture_fixed(
         sizes: a size for every symbolic axis of the inputs.
         half: in half precision, inputs and weights; what the network computes in float32 whatever
             its weights are, such as the sines of the time embedding, stays so.
+        repeat: inputs that come as often along their first axis, such as a timestep for each of
+            the samples.
     """
     begin(CAPTURE)
     dtypes = {"float32": torch.float16 if half else torch.float32, "int64": torch.int64}
@@ -114,13 +121,15 @@ def capture_fixed(
             network.load_state_dict(state, assign=True)
         wrapped = component.wrap(network.requires_grad_(False), config)
         feeds = tuple(
-            torch.zeros(
-                [sizes[n] if isinstance(n, str) else n for n in port.shape],
-                dtype=dtypes[port.dtype],
-            )
+            torch.zeros(_fixed(port, sizes, (repeat or {}).get(port.name, 1)), dtype=dtypes[port.dtype])
             for port in component.inputs(config)
         )
         return torch.export.export(wrapped, feeds).run_decompositions({})
+
+
+def _fixed(port: Port, sizes: Mapping[str, int], repeat: int) -> list[int]:
+    first, *rest = (sizes[n] if isinstance(n, str) else n for n in port.shape)
+    return [first * repeat, *rest]
 
 
 def _halved(value: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ shape and dtype of what it gives, as a tensor without memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,14 @@ class Program:
             if node is old:
                 self.outputs[name] = new
 
+    def keep_outputs(self, names: Sequence[str]) -> None:
+        """Gives these outputs alone, in this order; what only others needed goes."""
+        kept = {name: self.outputs[name] for name in names}
+        self.outputs.clear()
+        self.outputs.update(kept)
+        self.graph.output_node().args = (tuple(kept.values()),)
+        self.tidy()
+
     def tidy(self) -> None:
         """Drops nodes that nothing uses, inputs and weights apart, and checks the graph."""
         self.graph.eliminate_dead_code()
@@ -90,14 +98,19 @@ def shape_of(node: Node) -> tuple[int, ...]:
 
 
 def capture_program(
-    component: Component, config: Config, sizes: Mapping[str, int], *, half: bool
+    component: Component,
+    config: Config,
+    sizes: Mapping[str, int],
+    *,
+    half: bool,
+    repeat: Mapping[str, int] | None = None,
 ) -> Program:
     """Captures a component at fixed sizes; see `exporter.trace.capture_fixed`.
 
     Raises:
         SourceError: the program needs a tensor that is neither a weight nor a known buffer.
     """
-    exported = capture_fixed(component, config, sizes, half=half)
+    exported = capture_fixed(component, config, sizes, half=half, repeat=repeat)
     signature = exported.graph_signature
     placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
     named = {

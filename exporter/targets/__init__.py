@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, cast
+from typing import ClassVar, cast
 
 import msgspec
 
+from exporter.compile_config import CompileConfig
 from runtimes import registry
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Arithmetic, Component, Port
 
+COREML = "coreml"
+
 TARGETS: dict[str, str] = {
     "onnxruntime": "exporter.targets.ort:OnnxRuntime",
     "openvino": "exporter.targets.ov:OpenVino",
+    COREML: "exporter.targets.coreml:CoreMl",
 }
 """Target name → class, imported on use. Third parties register theirs in the group below."""
 
@@ -34,22 +39,44 @@ class Compiled:
     Attributes:
         entry: the component as the new manifest describes it.
         hashes: hashes that are known already, by path in the new bundle.
+        note: what the user is told beside its name and precision.
     """
 
     entry: Component
     hashes: Mapping[str, str] = field(default_factory=dict[str, str])
+    note: str = ""
 
 
-class Target(Protocol):
-    """Compiles one component at a time."""
+class Target(ABC):
+    """Compiles one component at a time.
 
-    precisions: tuple[str, ...]
-    """What `--precision` may be; the first is the default."""
+    Attributes:
+        sdk: the package that does it, whose version is noted.
+        precisions: what `--precision` may be; the first is the default.
+        half_arithmetic: what `--arithmetic` is for half weights where nothing is said; None where
+            graphs compute in float32 on every device, unless they are asked to do otherwise. See
+            `exporter.arithmetic`.
+    """
 
-    half_arithmetic: str | None
-    """What `--arithmetic` is for half weights where nothing is said; None where graphs compute in
-    float32 on every device, unless they are asked to do otherwise. See `exporter.arithmetic`."""
+    sdk: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+    half_arithmetic: ClassVar[str | None]
 
+    def settle(self, bundle: Bundle, config: CompileConfig) -> CompileConfig:
+        """Checks what the target can't do, before slow work, and fills in its own defaults.
+
+        Args:
+            bundle: the portable bundle.
+            config: as the user gave it.
+
+        Raises:
+            UsageError: an option can't be kept.
+            CompileError: the bundle can't be compiled for this target.
+        """
+        del bundle
+        return config
+
+    @abstractmethod
     def compile(
         self,
         bundle: Bundle,
@@ -73,7 +100,18 @@ class Target(Protocol):
         Raises:
             CompileError: the component can't be compiled so.
         """
-        ...
+
+    def finish(self, bundle: Bundle, folder: Path) -> None:
+        """Writes what lies beside the components, once those and the texts are there.
+
+        Args:
+            bundle: the portable bundle.
+            folder: the staged bundle.
+
+        Raises:
+            CompileError: it can't be made.
+        """
+        del bundle, folder
 
 
 def target_names() -> tuple[str, ...]:
@@ -90,22 +128,29 @@ def load_target(name: str) -> Target:
     return cast("type[Target]", registry.load("target", name, TARGETS, ENTRY_POINTS))()
 
 
-def layout_target(layout: str, target: str) -> Target:
-    """The target of a name, as it compiles for a layout.
+def configured_target(config: CompileConfig) -> Target:
+    """The target of a config, as it compiles for a layout and with options of its own.
 
     Raises:
-        UsageError: no such layout or target, or the layout isn't for that target.
+        UsageError: no such layout or target, or the layout or an option isn't for that target.
     """
+    name, layout = config.target, config.layout
     if layout not in LAYOUTS:
         raise unknown_name("layout", layout, LAYOUTS)
+    if name == COREML and layout == LAYOUTS[0]:
+        from exporter.targets.coreml import CoreMl
+
+        return CoreMl(config.coreml, config.max_memory)
+    plain = load_target(name)
+    if given := config.coreml.given():
+        raise UsageError(f"--{given[0]} is for --target {COREML}, not for {name}.")
     if layout != GENAI:
-        return load_target(target)
-    if target != "openvino":
-        load_target(target)  # an unknown one is told as such
-        raise UsageError(f"layout 'genai' is OpenVINO GenAI's: --target openvino, not {target}.")
+        return plain
+    if name != "openvino":
+        raise UsageError(f"layout 'genai' is OpenVINO GenAI's: --target openvino, not {name}.")
     from exporter.targets.genai import GenAI
 
-    return cast("Target", GenAI())
+    return GenAI()
 
 
 def fixed_ports(ports: tuple[Port, ...], sizes: Mapping[str, int]) -> tuple[Port, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exporter.compile_config import CompileConfig
 from exporter.errors import CompileError
 from exporter.prompts import PROMPTS
 from exporter.targets.ov import OpenVino
@@ -30,7 +31,20 @@ PACKAGE = "openvino_tokenizers"
 
 
 class GenAI(OpenVino):
-    """OpenVINO IR whose timestep is int64."""
+    """OpenVINO IR whose timestep is int64, and a tokenizer's model beside it."""
+
+    def settle(self, bundle: Bundle, config: CompileConfig) -> CompileConfig:
+        """See `Target.settle`.
+
+        Raises:
+            UsageError: the package that converts tokenizers is absent, or the batch is fixed.
+        """
+        check_genai(bundle, batch=config.batch)
+        return config
+
+    def finish(self, bundle: Bundle, folder: Path) -> None:
+        """Writes the tokenizers' models; see `Target.finish`."""
+        write_tokenizers(bundle, folder)
 
     def _adapt(self, model: ov.Model, inputs: tuple[Port, ...]) -> tuple[Port, ...]:
         """Puts an int64 input and its conversion in the place of a float timestep."""

@@ -19,7 +19,7 @@ from exporter.passes import ONNXRUNTIME, apply
 from exporter.passes.fix_sizes import axes_of, fix_sizes
 from exporter.passes.half_arithmetic import half_arithmetic
 from exporter.portable import GRAPH_NAME, WEIGHTS_NAME, bind, save, unbind
-from exporter.targets import Compiled, fixed_ports
+from exporter.targets import Compiled, Target, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
 from exporter.weights import Planned, read_header, stream
 from runtimes.bundle import Bundle
@@ -33,13 +33,14 @@ _STORED = {"fp32": "F32", "fp16": "F16"}
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-class OnnxRuntime:
+class OnnxRuntime(Target):
     """Lowered ONNX beside a safetensors file, in fp32 or with fp16 storage.
 
     Half weights are widened and the graph computes in fp32, since the CPU provider has no fp16
     kernels of weight; a graph that may be computed in fp16 is in half precision throughout.
     """
 
+    sdk = "onnxruntime"
     precisions = ("fp32", "fp16")
     half_arithmetic = None
 

@@ -22,7 +22,7 @@ from exporter.errors import CompileError
 from exporter.portable import GRAPH_NAME as PORTABLE_NAME
 from exporter.portable import WEIGHTS_NAME as PORTABLE_WEIGHTS
 from exporter.portable import bind, save, unbind
-from exporter.targets import Compiled, fixed_ports
+from exporter.targets import Compiled, Target, fixed_ports
 from exporter.weight_map import Mapped, write_weight_map
 from exporter.weights import Planned, Tensor, read_header, stream
 from runtimes.bundle import Bundle
@@ -37,9 +37,10 @@ WEIGHTS_NAME = "openvino_model.bin"
 _DTYPE_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
-class OpenVino:
+class OpenVino(Target):
     """OpenVINO IR with fp16 storage, or with the weights as they are."""
 
+    sdk = "openvino"
     precisions = ("fp16", "fp32")
     half_arithmetic = "fp16"  # a GPU computes so unless it is told otherwise, an NPU always
 

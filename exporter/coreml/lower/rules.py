@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.fx import Node
 from torch.fx.node import map_arg
 
-from exporter.coreml.program import Program, shape_of, value_of
+from exporter.coreml.program import VALUE, Program, shape_of, value_of
 from exporter.errors import CompileError
 
 Array = NDArray[Any]
@@ -165,10 +165,8 @@ class Lowering:
         values = [self._values[one] for one in given]
         if not all(isinstance(value, torch.Tensor) for value in values):
             return None
-        if (
-            not isinstance(value_of(node), torch.Tensor)
-            or value_of(node).numel() > _FOLDED_ELEMENTS
-        ):
+        found = node.meta.get(VALUE)
+        if not isinstance(found, torch.Tensor) or found.numel() > _FOLDED_ELEMENTS:
             return None
         args, kwargs = (
             map_arg(part, self._values.__getitem__) for part in (node.args, node.kwargs)

@@ -1,0 +1,210 @@
+"""Makes the packages of one component: capture, rewrites, lowering, writing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from exporter.components import component as load_component
+from exporter.coreml.convert import Feature, MappedConstants, add_function
+from exporter.coreml.mapped_weights import Array, mapped_weights
+from exporter.coreml.package import MODEL, WEIGHTS, Description, fresh_names, save
+from exporter.coreml.ports import package_ports
+from exporter.coreml.program import Program, capture_program
+from exporter.coreml.rewrites import rewrite_attention
+from exporter.coreml.rewrites.halves import split_program
+from exporter.coreml.sizes import Size, function_name, graph_name
+from exporter.coreml.targets import check_target
+from exporter.phases import CONVERT, begin
+from runtimes.bundle import Bundle, open_bundle, read_json
+from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
+from runtimes.version import VERSION
+
+PACKAGES = {
+    "text_encoder": "TextEncoder",
+    "text_encoder_2": "TextEncoder2",
+    "unet": "Unet",
+    "unet_refiner": "UnetRefiner",
+    "vae_decoder": "VAEDecoder",
+    "vae_encoder": "VAEEncoder",
+}
+"""Component → its package's name in Apple's Swift package."""
+
+TEXT_LENGTH = 77
+"""Tokens that CLIP reads, and a U-Net is told."""
+
+_STORED = {"fp16": "F16", "fp32": "F32"}
+_DTYPES: dict[str, DType] = {"fp16": "float16", "fp32": "float32"}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """The work on one component.
+
+    Attributes:
+        bundle: the portable bundle.
+        component: its name there.
+        folder: the staged bundle, where the component's folder exists.
+        precision: what the program computes in: "fp16" or "fp32".
+        arithmetic: why; for the manifest.
+        deployment_target: such as "iOS17".
+        attention: how attention is written.
+        compression: a scheme's name, or None.
+        sizes: heights and widths of pictures in pixels, the default first.
+        batch: samples of a call.
+        chunked: whether in two packages.
+        max_memory: bytes that the process may take, or None.
+    """
+
+    bundle: str
+    component: str
+    folder: str
+    precision: str
+    arithmetic: Arithmetic | None
+    deployment_target: str
+    attention: str
+    compression: str | None
+    sizes: tuple[Size, ...]
+    batch: int
+    chunked: bool
+    max_memory: int | None
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """A component at one size.
+
+    Attributes:
+        size: height and width in pixels.
+        parts: its program, or two that run one after the other.
+        inputs: of the component.
+        outputs: likewise.
+    """
+
+    size: Size
+    parts: tuple[Program, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def make(job: Job) -> Component:
+    """Writes a component's packages and gives its entry in the manifest.
+
+    Raises:
+        CompileError: the network can't be lowered, or Core ML can't run it.
+        SourceError: a weight overflows half precision.
+    """
+    bundle = open_bundle(job.bundle)
+    folder = Path(job.folder) / job.component
+    recipe = bundle.manifest.components[job.component].recipe
+    assert recipe is not None, "a portable bundle has recipes"
+    with mapped_weights(bundle.path / recipe.weights, _STORED[job.precision], folder) as arrays:
+        forms = [_form(job, bundle, size, arrays) for size in _own_sizes(job, bundle)]
+        begin(CONVERT)
+        names = _package_names(job.component, len(forms[0].parts))
+        for part, name in enumerate(names):
+            _write(job, forms, part, folder / name, arrays)
+    graphs = {graph_name(job.sizes, form.size): _graph(job, form, names) for form in forms}
+    return Component(graphs=graphs)
+
+
+def _own_sizes(job: Job, bundle: Bundle) -> tuple[Size, ...]:
+    """The sizes that make a difference: none but the first for what takes no picture."""
+    ports = bundle.graph(job.component).inputs
+    return job.sizes if any(len(port.shape) == 4 for port in ports) else job.sizes[:1]
+
+
+def _axes(job: Job, bundle: Bundle, size: Size) -> dict[str, int]:
+    """A size for every symbolic axis."""
+    factor = bundle.manifest.latents.vae_factor
+    return {
+        "batch": job.batch,
+        "sequence": TEXT_LENGTH,
+        "image_height": size[0],
+        "image_width": size[1],
+        "height": size[0] // factor,
+        "width": size[1] // factor,
+    }
+
+
+def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> _Form:
+    """Captures and rewrites a component at one size."""
+    recipe = bundle.manifest.components[job.component].recipe
+    assert recipe is not None
+    wrapper, config = load_component(recipe.component), read_json(bundle.path / recipe.config)
+    axes, half = _axes(job, bundle, size), job.precision == "fp16"
+    inputs, outputs = package_ports(bundle, job.component, axes, _DTYPES[job.precision])
+    repeat = {port.role: port.repeat for port in inputs}
+    program = capture_program(wrapper, config, axes, half=half, repeat=repeat)
+    program.keep_outputs([port.role for port in outputs])
+    rewrite_attention(program, job.attention)
+    parts = (program,)
+    if job.chunked:
+        parts = split_program(program, lambda key: arrays[key].nbytes)
+    return _Form(size, parts, inputs, outputs)
+
+
+def _write(
+    job: Job, forms: Sequence[_Form], part: int, path: Path, arrays: Mapping[str, Array]
+) -> None:
+    """Lowers one part at all sizes and writes its package."""
+    from coremltools.converters.mil.mil import Program as MilProgram
+
+    deployment = check_target(job.deployment_target)
+    constants = MappedConstants(arrays)
+    mil = MilProgram()
+    with fresh_names():
+        for form in forms:
+            program = form.parts[part]
+            add_function(
+                mil,
+                function_name(job.sizes, form.size),
+                program,
+                _features(job, program.inputs, form.inputs),
+                _features(job, program.outputs, form.outputs),
+                constants,
+                deployment.sdk,
+            )
+    save(mil, path, target=deployment.sdk, description=_description(path.stem))
+
+
+def _features(
+    job: Job, nodes: Mapping[str, object], ports: tuple[Port, ...]
+) -> tuple[Feature, ...]:
+    """A part's inputs or outputs: the component's, and what one part hands to the other."""
+    by_role = {port.role: port for port in ports}
+    handed_on = _DTYPES[job.precision]
+    return tuple(
+        Feature(name, by_role[name].name, by_role[name].dtype)
+        if name in by_role
+        else Feature(name, name, handed_on)
+        for name in nodes
+    )
+
+
+def _package_names(component: str, count: int) -> list[str]:
+    stem = PACKAGES[component]
+    stems = [stem] if count == 1 else [f"{stem}Chunk{number + 1}" for number in range(count)]
+    return [f"{name}.mlpackage" for name in stems]
+
+
+def _description(name: str) -> Description:
+    return Description(text=f"{name}, made by latedge {VERSION}")
+
+
+def _graph(job: Job, form: _Form, names: list[str]) -> Graph:
+    """The entry of one size in the manifest."""
+    function = function_name(job.sizes, form.size)
+    files = [f"{job.component}/{name}/{MODEL}" for name in names]
+    return Graph(
+        file=files[0],
+        chunks=tuple(files[1:]),
+        inputs=form.inputs,
+        outputs=form.outputs,
+        weights=tuple(f"{job.component}/{name}/{WEIGHTS}" for name in names),
+        precision=job.precision,
+        engine="coreml",
+        arithmetic=job.arithmetic,
+        function=function if len(job.sizes) > 1 else None,
+        compression=job.compression,
+    )

@@ -1,0 +1,148 @@
+"""Core ML: ML programs in `.mlpackage` folders, laid out as Apple's Swift package takes them.
+
+coremltools writes them on every system; Apple's compiler, which makes `.mlmodelc` of them, and Core
+ML itself are on Macs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from exporter.compile_config import CompileConfig
+from exporter.coreml.compress.scheme import check_scheme, read_scheme
+from exporter.coreml.job import PACKAGES, Job
+from exporter.coreml.options import (
+    ATTENTION,
+    DEPLOYMENT_TARGET,
+    NO_OPTIONS,
+    CoreMlOptions,
+    read_sizes,
+)
+from exporter.coreml.rewrites import check_attention
+from exporter.coreml.sizes import Size, check_sizes
+from exporter.coreml.swift import write_script
+from exporter.coreml.targets import check_target
+from exporter.coreml.worker import convert
+from exporter.errors import CompileError
+from exporter.memory import gigabytes
+from exporter.targets import Compiled, Target
+from runtimes.bundle import Bundle
+from runtimes.errors import UsageError
+from runtimes.manifest import Arithmetic
+
+BATCH = 2
+"""Of the U-Net: both guidance halves at once, as Apple's package feeds it."""
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The options with their defaults."""
+
+    deployment_target: str
+    attention: str
+    sizes: tuple[Size, ...]
+
+
+class CoreMl(Target):
+    """ML programs in half precision, or in fp32 where the values don't fit."""
+
+    sdk = "coremltools"
+    precisions = ("fp16", "fp32")
+    half_arithmetic = "fp16"
+
+    def __init__(
+        self, options: CoreMlOptions = NO_OPTIONS, max_memory: int | None = None
+    ) -> None:
+        """Takes the options that are Core ML's own, and what a conversion may take of memory."""
+        self._options = options
+        self._max_memory = max_memory
+        self._settled: _Settled | None = None
+
+    def settle(self, bundle: Bundle, config: CompileConfig) -> CompileConfig:
+        """Checks the options; packages always have fixed sizes: the model's own unless told.
+
+        Raises:
+            UsageError: coremltools is missing, a name is unknown, or the deployment target lacks
+                what is asked.
+            CompileError: the bundle has a component that no package is made of.
+        """
+        if find_spec("coremltools") is None:
+            raise UsageError(
+                "coremltools is missing, which writes Core ML's packages: pip install "
+                "'latedge[coreml]'"
+            )
+        deployment = check_target(self._options.deployment_target or DEPLOYMENT_TARGET)
+        attention = self._options.attention or ATTENTION
+        check_attention(attention, deployment.ios)
+        if self._options.compression is not None:
+            check_scheme(read_scheme(self._options.compression), deployment)
+        _check_components(bundle)
+        sizes = self._settled_sizes(bundle, config)
+        check_sizes(sizes, deployment)
+        self._settled = _Settled(deployment.ios, attention, sizes)
+        height, width = sizes[0]
+        return replace(config, height=height, width=width, batch=config.batch or BATCH)
+
+    def _settled_sizes(self, bundle: Bundle, config: CompileConfig) -> tuple[Size, ...]:
+        given = read_sizes(self._options.sizes)
+        asked = (config.height, config.width)
+        if given and asked != (None, None):
+            raise UsageError("give --sizes, or --height and --width, not both.")
+        defaults = bundle.manifest.defaults
+        height, width = (
+            side or own for side, own in zip(asked, (defaults.height, defaults.width), strict=True)
+        )
+        return given or ((height, width),)
+
+    def compile(
+        self,
+        bundle: Bundle,
+        name: str,
+        folder: Path,
+        *,
+        precision: str,
+        sizes: Mapping[str, int],
+        arithmetic: Arithmetic | None = None,
+    ) -> Compiled:
+        """Converts a component in a process of its own.
+
+        Raises:
+            CompileError: it can't be converted.
+            MemoryLimitError: it takes more memory than it may.
+        """
+        settled = self._settled
+        assert settled is not None, "settle comes first"
+        half = precision == "fp16" and (arithmetic is None or arithmetic.dtype == "fp16")
+        job = Job(
+            bundle=str(bundle.path.absolute()),
+            component=name,
+            folder=str(folder.absolute()),
+            precision="fp16" if half else "fp32",
+            arithmetic=arithmetic,
+            deployment_target=settled.deployment_target,
+            attention=settled.attention,
+            compression=self._options.compression,
+            sizes=settled.sizes,
+            batch=sizes["batch"],
+            chunked=self._options.chunked and name.startswith("unet"),
+            max_memory=self._max_memory,
+        )
+        entry, peak = convert(job)
+        return Compiled(entry, note="" if peak is None else f"{gigabytes(peak)} at most")
+
+    def finish(self, bundle: Bundle, folder: Path) -> None:
+        """Writes the script that makes an app's resources of the packages, on a Mac."""
+        del bundle
+        write_script(folder)
+
+
+def _check_components(bundle: Bundle) -> None:
+    for name in bundle.manifest.components:
+        if name not in PACKAGES:
+            raise CompileError(
+                f"{name} is nothing that Core ML packages are made of; they are made of "
+                f"{', '.join(PACKAGES)}."
+            )
