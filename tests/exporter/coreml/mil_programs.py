@@ -1,0 +1,87 @@
+"""Small MIL programs for tests of what is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.coreml.package import fresh_names
+
+Array = NDArray[Any]
+
+CHANNELS = 16
+
+
+@dataclass(frozen=True)
+class Made:
+    """A function of a test's program.
+
+    Attributes:
+        shape: of its input.
+        body: from coremltools' builder and the input to the output.
+        dtype: of the input.
+        input: its name.
+    """
+
+    shape: tuple[int, ...]
+    body: Callable[[Any, Any], Any]
+    dtype: str = "fp16"
+    input: str = "x"
+
+
+def program_of(functions: Mapping[str, Made], target: str = "iOS18") -> tuple[Any, Any]:
+    """A program of some functions, and its target as coremltools has it."""
+    import coremltools
+    from coremltools.converters.mil import Builder, mil
+    from coremltools.converters.mil.mil import types
+
+    chosen: Any = coremltools.target[target]
+    program = mil.Program()
+    for name, made in functions.items():
+        given: Any = Builder.TensorSpec(made.shape, dtype=getattr(types, made.dtype))
+        with fresh_names(), mil.Function({made.input: given}, opset_version=chosen) as function:
+            function.set_outputs([made.body(Builder, function.inputs[made.input])])
+        program.add_function(name, function)
+    return program, chosen
+
+
+def weights(seed: int = 0) -> dict[str, Array]:
+    """Of the convolutions of `network`, in half precision."""
+    draw = np.random.default_rng(seed)
+    return {
+        f"conv.{index}.weight": draw.standard_normal((CHANNELS, CHANNELS, 3, 3)).astype(np.float16)
+        for index in range(4)
+    }
+
+
+def network(
+    sizes: Mapping[str, tuple[int, int]],
+    arrays: Mapping[str, Array],
+    *,
+    target: str = "iOS18",
+    dead: bool = False,
+) -> tuple[Any, Any]:
+    """Convolutions with one function for each size; with the target as coremltools has it.
+
+    Args:
+        sizes: height and width by function.
+        arrays: weights by key.
+        target: the deployment target's name.
+        dead: add a large constant that nothing uses.
+    """
+
+    def body(mb: Any, x: Any) -> Any:
+        for key, array in arrays.items():
+            x = mb.silu(x=mb.conv(x=x, weight=mb.const(val=array, name=key), pad_type="same"))
+        if dead:
+            mb.const(val=np.ones((256, 256), np.float16), name="unused")
+        return mb.cast(x=x, dtype="fp32", name="noise_pred")
+
+    functions = {
+        name: Made((1, CHANNELS, *size), body, input="sample") for name, size in sizes.items()
+    }
+    return program_of(functions, target)
