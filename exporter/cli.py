@@ -22,6 +22,9 @@ Source = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The new bundle (a folder).")]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="Stop rather than hold more memory than this, such as 4GB.")
+]
 Force = Annotated[
     bool,
     typer.Option(
@@ -108,10 +111,7 @@ def export(
     ] = None,
     force: Force = False,
     as_json: Json = False,
-    max_memory: Annotated[
-        str | None,
-        typer.Option(help="Stop rather than hold more memory than this, such as 4GB."),
-    ] = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Export a model to a portable bundle, verified against torch.
 
@@ -203,6 +203,8 @@ def compile(
     After an interruption the same command goes on from what was finished.
     """
     from exporter.compile import compile as run
+    from exporter.coreml.options import CoreMlOptions
+    from exporter.memory import read_size
 
     manifest = run(
         bundle,

@@ -121,7 +121,9 @@ def capture_fixed(
             network.load_state_dict(state, assign=True)
         wrapped = component.wrap(network.requires_grad_(False), config)
         feeds = tuple(
-            torch.zeros(_fixed(port, sizes, (repeat or {}).get(port.name, 1)), dtype=dtypes[port.dtype])
+            torch.zeros(
+                _fixed(port, sizes, (repeat or {}).get(port.name, 1)), dtype=dtypes[port.dtype]
+            )
             for port in component.inputs(config)
         )
         return torch.export.export(wrapped, feeds).run_decompositions({})

@@ -111,6 +111,37 @@ def capture_program(
         SourceError: the program needs a tensor that is neither a weight nor a known buffer.
     """
     exported = capture_fixed(component, config, sizes, half=half, repeat=repeat)
+    inputs = [port.name for port in component.inputs(config)]
+    outputs = [port.name for port in component.outputs(config)]
+    return program_of(
+        exported,
+        inputs,
+        outputs,
+        key_of=lambda key: component.canonical(key.removeprefix("network.")),
+        buffers=component.buffers(config),
+    )
+
+
+def program_of(
+    exported: torch.export.ExportedProgram,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    key_of: Callable[[str], str] = str,
+    buffers: Mapping[str, Array],
+) -> Program:
+    """A captured program of torch in the form that is rewritten and lowered.
+
+    Args:
+        exported: decomposed.
+        inputs: names for its inputs, in order.
+        outputs: names for its outputs, in order.
+        key_of: the key of a parameter's or buffer's own name.
+        buffers: values by key of what no file holds.
+
+    Raises:
+        SourceError: it needs a tensor that is neither a parameter nor a known buffer.
+    """
     signature = exported.graph_signature
     placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
     named = {
@@ -118,25 +149,22 @@ def capture_program(
         **signature.inputs_to_buffers,
         **signature.inputs_to_lifted_tensor_constants,
     }
-    keys = {name: component.canonical(key.removeprefix("network.")) for name, key in named.items()}
-    known = component.buffers(config)
-    buffers = {name: np.array(known[key]) for name, key in keys.items() if key in known}
-    weights = {name: key for name, key in keys.items() if key not in known}
+    keys = {name: key_of(key) for name, key in named.items()}
+    weights = {name: key for name, key in keys.items() if key not in buffers}
     for name, key in weights.items():
         if name not in signature.inputs_to_parameters and placeholders[name].users:
-            raise SourceError(f"{component.name}'s capture needs {key}, which has no value.")
-    fed = zip(component.inputs(config), signature.user_inputs, strict=True)
+            raise SourceError(f"the capture needs {key}, which has no value.")
     (returned,) = exported.graph.output_node().args
     assert isinstance(returned, tuple | list)
-    graph, mode = exported.graph, _mode(placeholders)
     given = [node for node in returned if isinstance(node, Node)]
+    fed = [placeholders[str(name)] for name in signature.user_inputs]
     return Program(
-        graph=graph,
-        inputs={port.name: placeholders[str(name)] for port, name in fed},
-        outputs=dict(zip((p.name for p in component.outputs(config)), given, strict=True)),
+        graph=exported.graph,
+        inputs=dict(zip(inputs, fed, strict=True)),
+        outputs=dict(zip(outputs, given, strict=True)),
         weights=weights,
-        buffers=buffers,
-        mode=mode,
+        buffers={name: np.array(buffers[key]) for name, key in keys.items() if key in buffers},
+        mode=_mode(placeholders),
     )
 
 

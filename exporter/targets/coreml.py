@@ -53,9 +53,7 @@ class CoreMl(Target):
     precisions = ("fp16", "fp32")
     half_arithmetic = "fp16"
 
-    def __init__(
-        self, options: CoreMlOptions = NO_OPTIONS, max_memory: int | None = None
-    ) -> None:
+    def __init__(self, options: CoreMlOptions = NO_OPTIONS, max_memory: int | None = None) -> None:
         """Takes the options that are Core ML's own, and what a conversion may take of memory."""
         self._options = options
         self._max_memory = max_memory

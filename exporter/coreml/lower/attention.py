@@ -51,6 +51,29 @@ def matmul(low: Lowering, node: Node) -> Var:
 
 @rule(_aten.einsum.default)
 def einsum(low: Lowering, node: Node) -> Var:
-    """A contraction of two tensors."""
+    """A contraction of two tensors in the one form that MIL has for four axes, or turned to it.
+
+    Raises:
+        CompileError: it has another form.
+    """
     listed: Any = node.args[1]
-    return low.mb.einsum(values=tuple(low.var(one) for one in listed), equation=node.args[0])
+    terms, _, result = str(node.args[0]).replace(" ", "").partition("->")
+    pairs = list(zip(terms.split(","), listed, strict=True))
+    for one, other in (pairs, pairs[::-1]):
+        if _renamed(one[0], other[0], result) == _EINSUM:
+            values = (low.var(one[1]), low.var(other[1]))
+            return low.mb.einsum(values=values, equation=_EINSUM)
+    raise CompileError(f"{node.name}: MIL has no contraction such as {node.args[0]}.")
+
+
+_EINSUM = "nchw,nwhu->nchu"
+
+
+def _renamed(one: str, other: str, result: str) -> str:
+    """An equation with the letters of `_EINSUM`, as far as its first term gives them."""
+    letters = dict(zip(one, "nchw", strict=False))
+    letters |= {letter: "u" for letter in other if letter not in letters}
+    return "->".join(
+        ",".join("".join(letters.get(letter, "?") for letter in term) for term in side)
+        for side in ((one, other), (result,))
+    )
