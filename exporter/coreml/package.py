@@ -102,6 +102,15 @@ def save(program: Any, path: Path, *, target: Any, description: Description) -> 
     _write_manifest(path, content)
 
 
+def read_model(path: Path) -> Any:
+    """The model of a `model.mlmodel` that was written, coremltools' `Model`."""
+    from coremltools.proto import Model_pb2
+
+    model: Any = Model_pb2.Model()
+    model.ParseFromString(path.read_bytes())
+    return model
+
+
 def _prepare(program: Any, target: Any) -> None:
     """Makes a program valid, and says which constants are one.
 

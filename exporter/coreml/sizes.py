@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exporter.coreml.targets import Deployment
-from runtimes.errors import UsageError
 
 MAIN = "main"
 """The function that runs where none is named."""
@@ -22,11 +21,8 @@ def check_sizes(sizes: Sequence[Size], deployment: Deployment) -> None:
     """Refuses sizes that can't lie in one package.
 
     Raises:
-        UsageError: a size is there twice, or there are several before iOS 18.
+        UsageError: there are several before iOS 18.
     """
-    for index, size in enumerate(sizes):
-        if size in sizes[:index]:
-            raise UsageError(f"size {_text(size)} is given twice; leave one out.")
     if len(sizes) > 1:
         listed = ", ".join(map(_text, sizes))
         deployment.require("iOS18", f"several sizes in one package ({listed})")

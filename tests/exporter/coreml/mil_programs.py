@@ -16,21 +16,22 @@ Array = NDArray[Any]
 CHANNELS = 16
 
 
+Shapes = Mapping[str, tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class Made:
     """A function of a test's program.
 
     Attributes:
-        shape: of its input.
-        body: from coremltools' builder and the input to the output.
-        dtype: of the input.
-        input: its name.
+        inputs: shape by name.
+        body: from coremltools' builder and the inputs to the outputs.
+        dtype: of the inputs.
     """
 
-    shape: tuple[int, ...]
-    body: Callable[[Any, Any], Any]
+    inputs: Shapes
+    body: Callable[..., Any]
     dtype: str = "fp16"
-    input: str = "x"
 
 
 def program_of(functions: Mapping[str, Made], target: str = "iOS18") -> tuple[Any, Any]:
@@ -42,11 +43,29 @@ def program_of(functions: Mapping[str, Made], target: str = "iOS18") -> tuple[An
     chosen: Any = coremltools.target[target]
     program = mil.Program()
     for name, made in functions.items():
-        given: Any = Builder.TensorSpec(made.shape, dtype=getattr(types, made.dtype))
-        with fresh_names(), mil.Function({made.input: given}, opset_version=chosen) as function:
-            function.set_outputs([made.body(Builder, function.inputs[made.input])])
+        dtype: Any = getattr(types, made.dtype)
+        given: Any = {key: Builder.TensorSpec(shape, dtype) for key, shape in made.inputs.items()}
+        with fresh_names(), mil.Function(given, opset_version=chosen) as function:
+            found = made.body(Builder, *function.inputs.values())
+            function.set_outputs(found if isinstance(found, list) else [found])
         program.add_function(name, function)
     return program, chosen
+
+
+def passing(inputs: Shapes, outputs: Shapes, dtype: str = "fp16") -> tuple[Any, Any]:
+    """A program of given inputs and outputs that computes nothing of use."""
+
+    def body(mb: Any, *given: Any) -> list[Any]:
+        total = mb.reduce_sum(x=given[0])
+        for each in given[1:]:
+            total = mb.add(x=total, y=mb.reduce_sum(x=each))
+        zero = mb.cast(x=total, dtype="fp32")
+        return [
+            mb.add(x=zero, y=np.zeros(shape, np.float32), name=name)
+            for name, shape in outputs.items()
+        ]
+
+    return program_of({"main": Made(inputs, body, dtype)}, "iOS16")
 
 
 def weights(seed: int = 0) -> dict[str, Array]:
@@ -81,7 +100,5 @@ def network(
             mb.const(val=np.ones((256, 256), np.float16), name="unused")
         return mb.cast(x=x, dtype="fp32", name="noise_pred")
 
-    functions = {
-        name: Made((1, CHANNELS, *size), body, input="sample") for name, size in sizes.items()
-    }
+    functions = {name: Made({"sample": (1, CHANNELS, *size)}, body) for name, size in sizes.items()}
     return program_of(functions, target)

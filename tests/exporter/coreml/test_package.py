@@ -189,8 +189,8 @@ def test_constants_of_equal_bytes_and_other_dtypes_are_two(tmp_path: Path) -> No
 
     program, target = program_of(
         {
-            "main": Made((4, 16), body(np.zeros((4, 16), np.float32)), "fp32"),
-            "other": Made((4, 16), body(np.zeros((4, 16), np.int32)), "int32"),
+            "main": Made({"x": (4, 16)}, body(np.zeros((4, 16), np.float32)), "fp32"),
+            "other": Made({"x": (4, 16)}, body(np.zeros((4, 16), np.int32)), "int32"),
         }
     )
     save(program, tmp_path / "A.mlpackage", target=target, description=Description())
@@ -212,8 +212,8 @@ def test_compressed_weights_are_shared(tmp_path: Path) -> None:
 
     stored: list[bytes] = []
     for name, functions in (
-        ("A", {"main": Made((2, 64), body)}),
-        ("B", {"main": Made((2, 64), body), "size": Made((3, 64), body)}),
+        ("A", {"main": Made({"x": (2, 64)}, body)}),
+        ("B", {"main": Made({"x": (2, 64)}, body), "size": Made({"x": (3, 64)}, body)}),
     ):
         program, target = program_of(functions)
         save(program, tmp_path / f"{name}.mlpackage", target=target, description=Description())
@@ -233,7 +233,7 @@ def test_more_axes_than_core_ml_takes_are_refused(tmp_path: Path) -> None:
     def body(mb: Any, x: Any) -> Any:
         return mb.reshape(x=mb.reshape(x=x, shape=[2] * 6), shape=[8, 8], name="y")
 
-    program, target = program_of({"main": Made((1, 64), body)}, "iOS16")
+    program, target = program_of({"main": Made({"x": (1, 64)}, body)}, "iOS16")
     with pytest.raises(CompileError, match=r"Core ML can't run this network: .*rank <= 5"):
         save(program, tmp_path / "A.mlpackage", target=target, description=Description())
     assert list(tmp_path.iterdir()) == []

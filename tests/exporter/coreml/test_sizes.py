@@ -31,11 +31,6 @@ def test_several_are_refused_before() -> None:
     )
 
 
-def test_a_size_is_given_once() -> None:
-    with pytest.raises(UsageError, match="size 768x512 is given twice; leave one out"):
-        check_sizes((*SIZES, SIZES[1]), check_target("iOS18"))
-
-
 def test_first_size_is_the_main_one() -> None:
     assert [function_name(SIZES, size) for size in SIZES] == ["main", "size_768x512"]
     assert [graph_name(SIZES, size) for size in SIZES] == ["model", "model.768x512"]
