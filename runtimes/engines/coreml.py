@@ -13,23 +13,25 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from runtimes.engine import Array, Engine
-from runtimes.engines.contract import check_feeds, check_files, check_outputs, check_threads
+from runtimes.engines.contract import check_threads
 from runtimes.engines.coreml_cache import CompiledModels, compiled_in
-from runtimes.engines.layout import check_layout, laid_out
-from runtimes.engines.packages import Chunk, check_chunks, package_folders, run_chunks
+from runtimes.engines.packages import function_name, open_chain, run_chain
 from runtimes.engines.sdk import first_line, import_sdk
 from runtimes.errors import EngineError, unknown_name
 from runtimes.manifest import Graph
+from runtimes.mil.chain import Chain
+from runtimes.mil.package import Package
+from runtimes.mil.program import Interface
 
 COMPUTE_UNITS: dict[str, str] = {
     "all": "ALL",
@@ -97,26 +99,21 @@ class CoreMlEngine:
         """
         self.graph, self.device = graph, device
         check_threads(threads)
-        if sys.platform != "darwin":
+        if platform.system() != "Darwin":
             raise EngineError(
                 f"device {device!r}: Core ML runs on macOS alone. `--device reference` evaluates "
                 "its packages in NumPy on any system, for verification and tests, slowly."
             )
-        check_layout(graph)
-        sdk: Any = import_sdk("coremltools", "coreml")
-        system = f"macOS {platform.mac_ver()[0]}"
-        self.version = f"coreml of {system}, coremltools {sdk.__version__}"
-        check_files(folder, graph)
+        self._sdk: Any = import_sdk("coremltools", "coreml")
+        self._system = f"macOS {platform.mac_ver()[0]}"
+        self.version = f"coreml of {self._system}, coremltools {self._sdk.__version__}"
         self._cache = CompiledModels.of_user()
         self._lock = threading.Lock()
-        self._kept = contextlib.ExitStack()
+        self._own = contextlib.ExitStack()
         try:
-            self._chunks: list[Chunk] | None = [
-                self._load(sdk, package, system) for package in package_folders(folder, graph)
-            ]
-            check_chunks(graph, self._chunks)
+            self._chain: Chain | None = open_chain(folder, graph, self._load)
         except BaseException:
-            self._kept.close()
+            self._own.close()
             raise
 
     def __call__(
@@ -128,48 +125,40 @@ class CoreMlEngine:
             EngineError: a feed or an output isn't the graph's, the engine is closed, or the run
                 failed.
         """
-        wanted = check_outputs(self.graph, outputs)
-        check_feeds(self.graph, feeds)
-        dtypes = {port.name: port.dtype for port in self.graph.outputs}
         with self._lock:
-            if self._chunks is None:
-                raise EngineError(f"{self.graph.file} is closed. Open the bundle again.")
-            try:
-                found = run_chunks(self._chunks, laid_out(self.graph, feeds))
-                return {name: np.array(found[name], dtypes[name], order="C") for name in wanted}
-            except Exception as e:
-                raise EngineError(f"{self.graph.file} failed: {_told(e)}") from e
+            return run_chain(self.graph, self._chain, feeds, outputs)
 
     def close(self) -> None:
         """Frees the model's memory, once a running call is done; calls after it fail."""
         with self._lock:
-            self._chunks = None
-            self._kept.close()
+            self._chain = None
+            self._own.close()
 
-    def _load(self, sdk: Any, package: Path, system: str) -> Chunk:
-        function = self.graph.function
+    def _load(self, package: Package) -> _Loaded:
+        name = function_name(package, self.graph)
+        # The default one needs no naming, which macOS before 15 has no property for.
+        chosen = None if name == package.model.default_function else name
         try:
-            takes, gives = _names(sdk.utils.load_spec(str(package)), function)
-            model = self._compiled(sdk, package, system)
+            model = self._compiled(package.folder, chosen)
         except Exception as e:
             raise EngineError(
                 f"{self.graph.file} can't be loaded on {self.device}: {_told(e)}"
             ) from e
-        return Chunk(takes, gives, lambda feeds: model.predict(_as_taken(feeds)))
+        return _Loaded(package.path, package.model.interfaces[name], model)
 
-    def _compiled(self, sdk: Any, package: Path, system: str) -> Any:
+    def _compiled(self, package: Path, function: str | None) -> Any:
         """The model, from the cache where one can be kept, else from a folder of this engine's."""
 
         def compile(package: Path, place: Path) -> None:
-            sdk.models.utils.compile_model(str(package), str(place))
+            self._sdk.models.utils.compile_model(str(package), str(place))
 
         def load(compiled: Path) -> Any:
-            units = sdk.ComputeUnit[COMPUTE_UNITS[self.device]]
-            return sdk.models.CompiledMLModel(
-                str(compiled), compute_units=units, function_name=self.graph.function
+            units = self._sdk.ComputeUnit[COMPUTE_UNITS[self.device]]
+            return self._sdk.models.CompiledMLModel(
+                str(compiled), compute_units=units, function_name=function
             )
 
-        kept = self._cache.path(package, system, compile)
+        kept = self._cache.path(package, self._system, compile)
         if kept is not None:
             try:
                 return load(kept)
@@ -177,22 +166,28 @@ class CoreMlEngine:
                 # What is kept may have been altered since. What comes fresh from the package tells
                 # whether that was it.
                 self._cache.drop(kept, _told(e))
-        folder = self._kept.enter_context(
+        folder = self._own.enter_context(
             tempfile.TemporaryDirectory(prefix="latedge-coreml-", ignore_cleanup_errors=True)
         )
         compile(package, compiled_in(Path(folder)))
         return load(compiled_in(Path(folder)))
 
 
-def _names(spec: Any, function: str | None) -> tuple[list[str], list[str]]:
-    """Inputs and outputs of a package's function."""
-    described = spec.description
-    if function is not None and len(described.functions):
-        known = {each.name: each for each in described.functions}
-        if function not in known:
-            raise ValueError(f"it has no function {function!r} (it has: {', '.join(known)})")
-        described = known[function]
-    return [each.name for each in described.input], [each.name for each in described.output]
+@dataclass(frozen=True)
+class _Loaded:
+    """A package's function, loaded by Core ML."""
+
+    path: Path
+    interface: Interface
+    model: Any
+
+    def __call__(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+        taken = _as_taken({one.name: feeds[one.name] for one in self.interface.inputs})
+        try:
+            found = self.model.predict(taken)
+            return {name: found[name] for name in outputs}
+        except Exception as e:
+            raise EngineError(f"{self.path} failed: {_told(e)}") from e
 
 
 def _as_taken(feeds: Mapping[str, Array]) -> dict[str, Array]:

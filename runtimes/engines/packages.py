@@ -1,82 +1,117 @@
-"""A graph that is one Core ML package, or several that run one after the other.
+"""What the engines over Core ML packages have in common: what is checked, and how a call runs.
 
-What the engines over packages have in common: where a package lies, and how a call goes through the
-chunks of a graph.
+A graph is a function of one package, or of several that run one behind the other. The packages are
+read by the runtime itself, for the real engine as for the reference executor, so that both check
+them alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from runtimes.engine import Array
-from runtimes.engines.contract import check_names
-from runtimes.errors import EngineError
-from runtimes.manifest import Graph
-
-_SUFFIX = ".mlpackage"
-
-
-class Chunk(NamedTuple):
-    """A loaded package.
-
-    Attributes:
-        inputs: names of what it takes.
-        outputs: names of what it gives.
-        run: feeds by name → what it gives, by name.
-    """
-
-    inputs: Collection[str]
-    outputs: Collection[str]
-    run: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+from runtimes.engines.contract import check_feeds, check_files, check_names, check_outputs
+from runtimes.engines.layout import check_layout, graph_shape, laid_out
+from runtimes.errors import BundleError, EngineError
+from runtimes.manifest import Graph, Port
+from runtimes.mil.chain import Chain, Link
+from runtimes.mil.package import Package, open_package, package_folder
+from runtimes.mil.program import Feature
 
 
-def package_folders(folder: Path, graph: Graph) -> tuple[Path, ...]:
-    """The packages of a graph, in the order in which they run.
+def open_chain(folder: Path, graph: Graph, link: Callable[[Package], Link]) -> Chain:
+    """The packages of a graph, compared with what the manifest says, and loaded.
 
     Args:
         folder: the bundle.
         graph: its `file` and `chunks` are the packages' model files.
+        link: loads the graph's function of a package.
 
     Raises:
-        EngineError: a file lies in no package.
+        EngineError: a file is missing or broken, the packages aren't what the manifest says, or
+            `link` fails.
     """
-    return tuple(_package(folder, name) for name in (graph.file, *graph.chunks))
+    check_files(folder, graph)
+    check_layout(graph)
+    chain = Chain(tuple(link(package) for package in _open(folder, graph)))
+    check_names(graph, "inputs", graph.inputs, [one.name for one in chain.inputs])
+    check_names(graph, "outputs", graph.outputs, [one.name for one in chain.outputs])
+    _check_ports(graph, graph.inputs, chain.inputs)
+    _check_ports(graph, graph.outputs, chain.outputs)
+    return chain
 
 
-def _package(folder: Path, name: str) -> Path:
-    for parent in Path(name).parents:
-        if parent.suffix == _SUFFIX:
-            return folder / parent
-    raise EngineError(f"{name} can't be loaded: it lies in no {_SUFFIX}. Make the bundle again.")
-
-
-def check_chunks(graph: Graph, chunks: Sequence[Chunk]) -> None:
-    """Compares the names of a graph's chunks with the manifest's.
+def function_name(package: Package, graph: Graph) -> str:
+    """The function of a package that a graph is: the package's default where it names none.
 
     Raises:
-        EngineError: together they take other inputs than the manifest says, or the last one gives
-            other outputs.
+        EngineError: the package has no such function.
     """
-    taken: dict[str, None] = {}
-    given: set[str] = set()
-    for chunk in chunks:
-        taken |= dict.fromkeys(name for name in chunk.inputs if name not in given)
-        given |= set(chunk.outputs)
-    check_names(graph, "inputs", graph.inputs, taken)
-    check_names(graph, "outputs", graph.outputs, chunks[-1].outputs)
+    name = package.model.default_function if graph.function is None else graph.function
+    if name not in package.model.functions:
+        raise EngineError(
+            f"{graph.file} can't be loaded: {package.path} has no function {name!r} (it has: "
+            f"{', '.join(sorted(package.model.functions))})."
+        )
+    return name
 
 
-def run_chunks(chunks: Sequence[Chunk], feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-    """What the last chunk gives; each is fed with the inputs, and what those before it gave.
+def run_chain(
+    graph: Graph, chain: Chain | None, feeds: Mapping[str, Array], outputs: Sequence[str] | None
+) -> dict[str, Array]:
+    """One call of a graph; see `runtimes.engine.Engine`.
 
     Args:
-        chunks: that `check_chunks` has taken.
-        feeds: by the graph's input names, as the graph wants them.
+        graph: as the manifest describes it.
+        chain: its packages; None once they are closed.
+        feeds: by input name, of the shapes of their roles.
+        outputs: names of the outputs wanted; None for all.
+
+    Raises:
+        EngineError: a feed or an output isn't the graph's, the engine is closed, or the run failed.
     """
-    known, found = dict(feeds), dict[str, Array]()
-    for chunk in chunks:
-        found = dict(chunk.run({name: known[name] for name in chunk.inputs}))
-        known |= found
-    return found
+    wanted = check_outputs(graph, outputs)
+    check_feeds(graph, feeds)
+    if chain is None:
+        raise EngineError(f"{graph.file} is closed. Open the bundle again.")
+    found = chain(laid_out(graph, feeds), wanted)
+    dtypes = {port.name: port.dtype for port in graph.outputs}
+    with np.errstate(over="ignore"):
+        return {name: np.array(found[name], dtypes[name], order="C") for name in wanted}
+
+
+def _open(folder: Path, graph: Graph) -> list[Package]:
+    names = (graph.file, *graph.chunks)
+    try:
+        return [open_package(package_folder(folder / name)) for name in names]
+    except BundleError as e:
+        raise EngineError(f"{graph.file} can't be loaded: {e}") from e
+
+
+def _check_ports(graph: Graph, ports: Sequence[Port], features: Sequence[Feature]) -> None:
+    by_name = {feature.name: feature for feature in features}
+    for port in ports:
+        feature = by_name[port.name]
+        if port.dtype != feature.dtype:
+            raise EngineError(
+                f"{graph.file}: {port.name} is {feature.dtype}, where the manifest says "
+                f"{port.dtype}. Make the bundle again."
+            )
+        if not _fits(graph_shape(port), feature):
+            raise EngineError(
+                f"{graph.file}: {port.name} has shape {list(feature.shape)}, where the manifest "
+                f"says {list(graph_shape(port))}. Make the bundle again."
+            )
+
+
+def _fits(shape: tuple[int | str, ...], feature: Feature) -> bool:
+    """Whether a package's array may be what the manifest says; it need not tell outputs' shapes."""
+    if not feature.shape or feature.shapes or feature.ranges:
+        return True
+    return len(shape) == len(feature.shape) and all(
+        isinstance(axis, str) or axis == size
+        for axis, size in zip(shape, feature.shape, strict=True)
+    )
