@@ -15,6 +15,7 @@ from runtimes.manifest import Graph
 Array = NDArray[np.generic]
 
 ENGINES: dict[str, str] = {
+    "coreml": "runtimes.engines.coreml:open_engine",
     "onnxruntime": "runtimes.engines.ort:OrtEngine",
     "openvino": "runtimes.engines.ov:OvEngine",
 }

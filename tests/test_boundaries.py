@@ -23,6 +23,7 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 """Base dependencies that `import latedge` leaves alone too: each is imported on use."""
 
 SDK_FILES: dict[str, frozenset[str]] = {
+    "coremltools": frozenset({"runtimes/engines/coreml.py"}),
     "onnxruntime": frozenset(
         {"runtimes/engines/ort.py", "benchmarks/peers/workers/diffusers_pipelines.py"}
     ),

@@ -66,10 +66,10 @@ def last_use(entry: Path) -> float:
 
 
 def taken_bytes(entry: Path) -> int:
-    """The size of a file, or of the files in a folder; 0 where it is gone."""
+    """The size of a file, or of all files in a folder; 0 where it is gone."""
     with contextlib.suppress(OSError):
-        files = list(entry.iterdir()) if entry.is_dir() else [entry]
-        return sum(path.stat().st_size for path in files)
+        files = entry.rglob("*") if entry.is_dir() else [entry]
+        return sum(path.stat().st_size for path in files if path.is_file())
     return 0
 
 

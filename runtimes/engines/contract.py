@@ -11,12 +11,12 @@ from runtimes.manifest import Graph, Port
 
 
 def check_files(folder: Path, graph: Graph) -> Path:
-    """The path of a graph whose file and weight files are all there.
+    """The path of a graph whose files are all there: its own, its further chunks', its weights'.
 
     Raises:
         EngineError: names the first file that is missing.
     """
-    for name in (graph.file, *graph.weights):
+    for name in (graph.file, *graph.chunks, *graph.weights):
         if not (folder / name).is_file():
             raise EngineError(f"{folder / name} is missing. Make the bundle again.")
     return folder / graph.file

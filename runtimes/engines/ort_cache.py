@@ -29,9 +29,6 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +36,8 @@ from pathlib import Path
 import msgspec
 
 from runtimes.bundle import HashMemory, cache_folder
-from runtimes.engines.cache_size import last_use, limit_bytes, make_room, show, taken_bytes
+from runtimes.engines.cache_entries import make_entry, remove
+from runtimes.engines.cache_size import limit_bytes
 from runtimes.errors import BundleError, unknown_name
 from runtimes.manifest import File, Graph, read_manifest
 
@@ -53,8 +51,6 @@ MODEL_NAME = "model.onnx"
 WEIGHTS_NAME = "weights.bin"
 _ENTRY_NAME = "entry.json"
 _LAYOUT = 1
-_PARTIAL = ".partial-"
-_STALE_SECONDS = 24 * 3600
 _GROWTH = {"fp16": 2, "bf16": 2}
 
 _log = logging.getLogger("latedge")
@@ -174,7 +170,7 @@ class OrtCache:
     def drop(self, key: str, reason: str) -> None:
         """Removes an entry that turned out to be broken."""
         _log.warning("dropping the optimised model %s: %s", self.folder / key, reason)
-        _remove(self.folder / key)
+        remove(self.folder / key)
 
     def _is_whole(self, entry: Path) -> bool:
         memory = HashMemory.open()
@@ -192,29 +188,11 @@ class OrtCache:
         return MODEL_NAME in files
 
     def _make(self, entry: Path, size_bytes: int, build: Callable[[Path], None]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        make_room(self._entries(), size_bytes, self.max_bytes, _remove)
-        free = shutil.disk_usage(self.folder).free
-        if free < 2 * size_bytes:
-            raise OSError(f"it takes about {show(size_bytes)} of the {show(free)} free on the disk")
-        partial = Path(tempfile.mkdtemp(dir=self.folder, prefix=_PARTIAL))
-        try:
+        def sealed(partial: Path) -> None:
             build(partial)
             _seal(partial)
-            make_room(self._entries(), taken_bytes(partial), self.max_bytes, _remove)
-            _put(partial, entry)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
-    def _entries(self) -> list[Path]:
-        """All entries. What was left behind by a process that was killed is removed."""
-        found: list[Path] = []
-        for path in self.folder.iterdir():
-            if not path.name.startswith(_PARTIAL):
-                found.append(path)
-            elif time.time() - last_use(path) > _STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-        return found
+        make_entry(entry, size_bytes, self.max_bytes, sealed)
 
 
 def _seal(partial: Path) -> None:
@@ -226,21 +204,3 @@ def _seal(partial: Path) -> None:
         files[path.name] = File(size=path.stat().st_size, sha256=memory.sha256(path))
     (partial / _ENTRY_NAME).write_bytes(msgspec.json.encode(_Entry(files)))
     memory.save()
-
-
-def _put(partial: Path, entry: Path) -> None:
-    try:
-        partial.rename(entry)
-    except OSError:
-        # Another process was faster: its entry is as good.
-        if not entry.exists():
-            raise
-
-
-def _remove(entry: Path) -> None:
-    """Takes an entry out of sight first, so that nobody finds half of it."""
-    with contextlib.suppress(OSError):
-        # Fails on Windows while a process has its files open: then it stays.
-        gone = Path(tempfile.mkdtemp(dir=entry.parent, prefix=_PARTIAL))
-        entry.rename(gone / entry.name)
-        shutil.rmtree(gone, ignore_errors=True)

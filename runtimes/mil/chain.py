@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from runtimes.mil.executor import Executor
-from runtimes.mil.program import Feature
+from runtimes.mil.program import Feature, Interface
 from runtimes.mil.values import Array
+
+
+class Link(Protocol):
+    """A loaded function: an `Executor`, or a model of Core ML's."""
+
+    @property
+    def interface(self) -> Interface:
+        """Its inputs and outputs."""
+        ...
+
+    def __call__(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+        """Runs it.
+
+        Args:
+            feeds: at least an array for each input.
+            outputs: names of the outputs wanted.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -15,30 +33,30 @@ class Chain:
     """Functions that run one behind the other, such as the two halves of a U-Net.
 
     Attributes:
-        executors: in that order; at least one.
+        links: in that order; at least one.
     """
 
-    executors: tuple[Executor, ...]
+    links: tuple[Link, ...]
 
     @property
     def inputs(self) -> tuple[Feature, ...]:
         """What is fed from outside, each once."""
         fed: dict[str, Feature] = {}
         made: set[str] = set()
-        for executor in self.executors:
-            for one in executor.interface.inputs:
+        for link in self.links:
+            for one in link.interface.inputs:
                 if one.name not in made:
                     fed.setdefault(one.name, one)
-            made = {one.name for one in executor.interface.outputs}
+            made = {one.name for one in link.interface.outputs}
         return tuple(fed.values())
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
         """Those of the last function."""
-        return self.executors[-1].interface.outputs
+        return self.links[-1].interface.outputs
 
-    def __call__(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """Evaluates all; see `Executor`.
+    def __call__(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> Mapping[str, Array]:
+        """Runs all.
 
         Args:
             feeds: an array for each of `inputs`.
@@ -47,7 +65,7 @@ class Chain:
         Raises:
             EngineError: an operation failed.
         """
-        made: dict[str, Array] = {}
-        for executor in self.executors[:-1]:
-            made = executor({**feeds, **made})
-        return self.executors[-1]({**feeds, **made}, outputs)
+        made: Mapping[str, Array] = {}
+        for link in self.links[:-1]:
+            made = link({**feeds, **made}, [one.name for one in link.interface.outputs])
+        return self.links[-1]({**feeds, **made}, outputs)

@@ -2,7 +2,7 @@
 
 `out_sample` is a 3×3 convolution of `sample` plus `timestep`, `projected` a product of `context`
 with a transposed matrix, `echo` is `sample` untouched. The weights are fp16 in a safetensors file,
-behind Casts, as the exporter leaves them.
+behind Casts, as the exporter leaves them. Core ML's package has the sizes of `feeds()` alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,6 +33,7 @@ from runtimes.manifest import (
     Provenance,
     encode_manifest,
 )
+from tests.runtimes.engines.core_ml_packages import MODEL, WEIGHTS, builder, save
 
 CHANNELS, CONTEXT, WIDTH = 4, 6, 5
 
@@ -88,6 +90,8 @@ def ports(shapes: Shapes) -> tuple[Port, ...]:
 def write_bundle(folder: Path, engine: str, model: Model) -> Graph:
     """Writes the graph for an engine, and a manifest that lists its files."""
     (folder / "unet").mkdir(parents=True)
+    if engine == "coreml":
+        return _write_package(folder, model)
     _write_onnx(folder / "unet", model)
     names = ("unet/model.onnx", "unet/model.safetensors")
     if engine == "openvino":
@@ -103,6 +107,47 @@ def write_bundle(folder: Path, engine: str, model: Model) -> Graph:
     )
     write_manifest(folder, graph)
     return graph
+
+
+def _write_package(folder: Path, model: Model) -> Graph:
+    package = "unet/Unet.mlpackage"
+    save(_program(model), folder / package)
+    fed = feeds()
+    sizes: dict[int | str, int] = dict(zip(IMAGE, fed["sample"].shape, strict=True))
+
+    def fixed(shapes: Shapes) -> Shapes:
+        return {name: tuple(sizes.get(axis, axis) for axis in s) for name, s in shapes.items()}
+
+    graph = Graph(
+        file=f"{package}/{MODEL}",
+        inputs=ports(fixed(INPUTS)),
+        outputs=ports(fixed(OUTPUTS)),
+        weights=(f"{package}/{WEIGHTS}",),
+        precision="fp16",
+        engine="coreml",
+    )
+    write_manifest(folder, graph)
+    return graph
+
+
+def _program(model: Model) -> Any:
+    import coremltools as ct
+
+    mb = builder()
+    specs = [mb.TensorSpec(array.shape) for array in feeds().values()]
+
+    @mb.program(input_specs=specs, opset_version=ct.target.iOS18)
+    def main(sample: Any, timestep: Any, context: Any) -> Any:
+        weight, bias, linear = (mb.cast(x=w, dtype="fp32") for w in model.weights.values())
+        convolved = mb.conv(x=sample, weight=weight, pad_type="same")
+        convolved = mb.add(x=convolved, y=mb.reshape(x=bias, shape=[1, CHANNELS, 1, 1]))
+        return (
+            mb.add(x=convolved, y=timestep, name="out_sample"),
+            mb.matmul(x=context, y=linear, transpose_y=True, name="projected"),
+            mb.identity(x=sample, name="echo"),
+        )
+
+    return main
 
 
 def write_manifest(folder: Path, graph: Graph) -> None:

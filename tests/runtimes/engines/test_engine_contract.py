@@ -1,7 +1,12 @@
-"""What the runtime may rely on in every engine."""
+"""What the runtime may rely on in every engine.
+
+Core ML runs on macOS alone: elsewhere its tests are skipped, and the same packages go through the
+reference executor, a device of the same name in the table of engines.
+"""
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 import sys
@@ -33,9 +38,52 @@ ATOL = 2e-5
 MODEL = Model.random()
 
 
-@pytest.fixture(scope="module", params=sorted(ENGINES))
-def engine_name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+REFERENCE = "reference"
+NEEDS_A_MAC = pytest.mark.skipif(
+    platform.system() != "Darwin", reason="Core ML runs on macOS alone"
+)
+SUBJECTS = [
+    *(
+        pytest.param((name, "cpu"), id=name, marks=[NEEDS_A_MAC] if name == "coreml" else [])
+        for name in sorted(ENGINES)
+    ),
+    pytest.param(("coreml", REFERENCE), id="coreml reference"),
+]
+VERSIONS = {
+    "coreml": r"coreml of macOS \d+\.\d+(\.\d+)?, coremltools \d+\.\d+",
+    REFERENCE: "latedge MIL reference",
+}
+
+
+@pytest.fixture(scope="module", params=SUBJECTS)
+def subject(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """An engine's name and a device that every machine has."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def engine_name(subject: tuple[str, str]) -> str:
+    return subject[0]
+
+
+@pytest.fixture(scope="module")
+def device(subject: tuple[str, str]) -> str:
+    return subject[1]
+
+
+@pytest.fixture
+def sdk_name(subject: tuple[str, str]) -> str:
+    """The package that the engine drives."""
+    name, device = subject
+    if device == REFERENCE:
+        pytest.skip("the reference executor is the runtime's own")
+    return {"coreml": "coremltools"}.get(name, name)
+
+
+@pytest.fixture
+def any_size(engine_name: str) -> None:
+    if engine_name == "coreml":
+        pytest.skip("Core ML's packages have fixed sizes")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +93,8 @@ def bundle(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def engine(engine_name: str, bundle: tuple[Path, Graph]) -> Iterator[Engine]:
-    engine = load_engine_class(engine_name)(*bundle, device="CPU", threads=1)
+def engine(engine_name: str, device: str, bundle: tuple[Path, Graph]) -> Iterator[Engine]:
+    engine = load_engine_class(engine_name)(*bundle, device=device.upper(), threads=1)
     yield engine
     engine.close()
 
@@ -55,6 +103,14 @@ def engine(engine_name: str, bundle: tuple[Path, Graph]) -> Iterator[Engine]:
 def private(engine_name: str, tmp_path: Path) -> tuple[Path, Graph]:
     """A bundle that the test may break."""
     return tmp_path / "private", write_bundle(tmp_path / "private", engine_name, MODEL)
+
+
+Load = Callable[[tuple[Path, Graph]], Engine]
+
+
+@pytest.fixture
+def load(engine_name: str, device: str) -> Load:
+    return lambda bundle: load_engine_class(engine_name)(*bundle, device=device, threads=1)
 
 
 def assert_equal(found: dict[str, Array], expected: dict[str, Array]) -> None:
@@ -71,7 +127,9 @@ def test_results_equal_numpys(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(1, 5, 7), (3, 5, 7), (2, 1, 9), (2, 8, 8)])
-def test_symbolic_axes_take_any_size(engine: Engine, batch: int, height: int, width: int) -> None:
+def test_symbolic_axes_take_any_size(
+    any_size: None, engine: Engine, batch: int, height: int, width: int
+) -> None:
     fed = feeds(batch, height, width, seed=batch)
     assert_equal(engine(fed), MODEL(fed))
 
@@ -118,8 +176,9 @@ def test_the_same_feeds_give_the_same_bits(engine: Engine) -> None:
         np.testing.assert_array_equal(array, second[name], err_msg=name)
 
 
-def test_threads_at_once_get_their_own_results(engine: Engine) -> None:
-    fed = [feeds(batch=1 + i % 3, seed=10 + i) for i in range(4)]
+def test_threads_at_once_get_their_own_results(engine: Engine, engine_name: str) -> None:
+    fixed = engine_name == "coreml"
+    fed = [feeds(batch=2 if fixed else 1 + i % 3, seed=10 + i) for i in range(4)]
     wrong: list[str] = []
     start = threading.Barrier(len(fed))
 
@@ -140,29 +199,32 @@ def test_threads_at_once_get_their_own_results(engine: Engine) -> None:
     assert wrong == []
 
 
-def test_an_engine_says_what_it_is(engine: Engine, engine_name: str, bundle: object) -> None:
-    assert engine.device == "cpu"
-    assert re.fullmatch(rf"{engine_name} \d+\.\d+\.\d+", engine.version)
+def test_an_engine_says_what_it_is(
+    engine: Engine, engine_name: str, device: str, bundle: object
+) -> None:
+    assert engine.device == device
+    own = VERSIONS.get(engine_name, rf"{engine_name} \d+\.\d+\.\d+")
+    assert re.fullmatch(VERSIONS.get(device, own), engine.version)
     assert isinstance(bundle, tuple)
     assert engine.graph is bundle[1]
 
 
 @pytest.mark.parametrize("threads", [None, 2])
 def test_the_count_of_threads_changes_nothing(
-    engine_name: str, bundle: tuple[Path, Graph], threads: int | None
+    engine_name: str, device: str, bundle: tuple[Path, Graph], threads: int | None
 ) -> None:
-    engine = load_engine_class(engine_name)(*bundle, device="cpu", threads=threads)
+    engine = load_engine_class(engine_name)(*bundle, device=device, threads=threads)
     assert_equal(engine(feeds()), MODEL(feeds()))
     engine.close()
 
 
-def test_no_threads_are_refused(engine_name: str, bundle: tuple[Path, Graph]) -> None:
+def test_no_threads_are_refused(engine_name: str, device: str, bundle: tuple[Path, Graph]) -> None:
     with pytest.raises(UsageError, match=r"^threads must be a whole number from 1, not 0\.$"):
-        load_engine_class(engine_name)(*bundle, device="cpu", threads=0)
+        load_engine_class(engine_name)(*bundle, device=device, threads=0)
 
 
-def test_a_closed_engine_refuses_calls(engine_name: str, bundle: tuple[Path, Graph]) -> None:
-    engine = load_engine_class(engine_name)(*bundle, device="cpu", threads=1)
+def test_a_closed_engine_refuses_calls(load: Load, bundle: tuple[Path, Graph]) -> None:
+    engine = load(bundle)
     engine.close()
     engine.close()
     with pytest.raises(EngineError, match=r"unet/.* is closed\. Open the bundle again\."):
@@ -215,8 +277,12 @@ WRONG_FEEDS: dict[str, tuple[Callable[[dict[str, Array]], object], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_FEEDS)
-def test_wrong_feeds_are_named(engine: Engine, case: str) -> None:
+def test_wrong_feeds_are_named(engine: Engine, engine_name: str, case: str) -> None:
     spoil, message = WRONG_FEEDS[case]
+    if engine_name == "coreml":
+        message = message.replace("[batch, 4, height, width]", "[2, 4, 5, 7]")
+        if case == "symbolic axis":
+            message = ": input context has shape [2, 6], given was [1, 6]."
     fed: dict[str, Array] = dict(feeds())
     spoil(fed)
     with pytest.raises(EngineError, match=f"^{re.escape(engine.graph.file)} ?{re.escape(message)}"):
@@ -239,10 +305,6 @@ def test_an_unknown_device_is_refused_with_the_closest(
         load_engine_class(engine_name)(*bundle, device="cpuu", threads=None)
 
 
-def load(engine_name: str, bundle: tuple[Path, Graph]) -> Engine:
-    return load_engine_class(engine_name)(*bundle, device="cpu", threads=1)
-
-
 def one_line(error: pytest.ExceptionInfo[EngineError], capfd: pytest.CaptureFixture[str]) -> str:
     """The message, once nothing but it was said."""
     captured = capfd.readouterr()
@@ -254,7 +316,7 @@ def one_line(error: pytest.ExceptionInfo[EngineError], capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize("content", [b"", b"garbage " * 100, b"<?xml version='1.0'?>\n<net "])
 def test_a_broken_graph_ends_in_one_line(
-    engine_name: str,
+    load: Load,
     private: tuple[Path, Graph],
     content: bytes,
     capfd: pytest.CaptureFixture[str],
@@ -262,66 +324,68 @@ def test_a_broken_graph_ends_in_one_line(
     folder, graph = private
     (folder / graph.file).write_bytes(content)
     with pytest.raises(EngineError) as error:
-        load(engine_name, private)
+        load(private)
     assert re.match(rf"{graph.file} can't be loaded.*: \w", one_line(error, capfd))
 
 
 def test_a_truncated_graph_ends_in_one_line(
-    engine_name: str, private: tuple[Path, Graph], capfd: pytest.CaptureFixture[str]
+    load: Load, private: tuple[Path, Graph], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, graph = private
     whole = (folder / graph.file).read_bytes()
     (folder / graph.file).write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(EngineError) as error:
-        load(engine_name, private)
+        load(private)
     assert re.match(rf"{graph.file} can't be loaded.*: \w", one_line(error, capfd))
 
 
 def test_truncated_weights_end_in_one_line(
-    engine_name: str, private: tuple[Path, Graph], capfd: pytest.CaptureFixture[str]
+    load: Load, private: tuple[Path, Graph], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, graph = private
     whole = (folder / graph.weights[0]).read_bytes()
     (folder / graph.weights[0]).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(EngineError) as error:
-        load(engine_name, private)
+        load(private)
     assert re.match(rf"{graph.file} can't be loaded.*: \w", one_line(error, capfd))
 
 
 @pytest.mark.parametrize("which", ["graph", "weights"])
-def test_a_missing_file_is_named(engine_name: str, private: tuple[Path, Graph], which: str) -> None:
+def test_a_missing_file_is_named(load: Load, private: tuple[Path, Graph], which: str) -> None:
     folder, graph = private
     path = folder / (graph.file if which == "graph" else graph.weights[0])
     path.unlink()
     with pytest.raises(EngineError, match=rf"^{re.escape(str(path))} is missing\. Make the bundle"):
-        load(engine_name, private)
+        load(private)
 
 
 def test_a_graph_with_other_inputs_than_the_manifest_says(
-    engine_name: str, bundle: tuple[Path, Graph]
+    load: Load, bundle: tuple[Path, Graph]
 ) -> None:
     folder, graph = bundle
     other = msgspec.structs.replace(graph, inputs=ports({"x": INPUTS["sample"]}))
     with pytest.raises(
         EngineError, match=r"has inputs context, sample, timestep, where the manifest says x\. Make"
     ):
-        load(engine_name, (folder, other))
+        load((folder, other))
     other = msgspec.structs.replace(graph, outputs=graph.outputs[:1])
     with pytest.raises(
         EngineError, match=r"has outputs echo, out_sample, projected, .* says out_sample\. Make"
     ):
-        load(engine_name, (folder, other))
+        load((folder, other))
 
 
 def test_an_sdk_that_is_not_installed(
-    engine_name: str, bundle: tuple[Path, Graph], monkeypatch: pytest.MonkeyPatch
+    sdk_name: str,
+    engine_name: str,
+    load: Load,
+    bundle: tuple[Path, Graph],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, engine_name, None)
+    monkeypatch.setitem(sys.modules, sdk_name, None)
     command = re.escape(f'pip install "latedge[{engine_name}]"')
-    with pytest.raises(
-        EngineError, match=f"^{engine_name} is not installed. Install it: {command}"
-    ):
-        load(engine_name, bundle)
+    with pytest.raises(EngineError, match=f"^{sdk_name} is not installed. Install it: {command}"):
+        load(bundle)
 
 
 def test_an_sdk_that_can_not_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,7 +424,7 @@ def test_an_sdks_error_is_told_in_one_line(text: str, told: str) -> None:
 
 
 def test_the_sdk_is_imported_when_an_engine_is_made(
-    engine_name: str, bundle: tuple[Path, Graph]
+    sdk_name: str, engine_name: str, bundle: tuple[Path, Graph]
 ) -> None:
     module, _, name = ENGINES[engine_name].partition(":")
     code = (
@@ -368,10 +432,10 @@ def test_the_sdk_is_imported_when_an_engine_is_made(
         "from pathlib import Path\n"
         "from runtimes.manifest import Graph\n"
         f"from {module} import {name}\n"
-        f"print({engine_name!r} in sys.modules)\n"
+        f"print({sdk_name!r} in sys.modules)\n"
         "graph = msgspec.json.decode(sys.argv[2], type=Graph)\n"
         f"{name}(Path(sys.argv[1]), graph, device='cpu', threads=1)\n"
-        f"print({engine_name!r} in sys.modules)\n"
+        f"print({sdk_name!r} in sys.modules)\n"
     )
     arguments = [str(bundle[0]), msgspec.json.encode(bundle[1]).decode()]
     done = subprocess.run(
