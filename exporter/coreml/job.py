@@ -14,23 +14,14 @@ from exporter.coreml.package import MODEL, WEIGHTS, Description, fresh_names, sa
 from exporter.coreml.ports import package_ports
 from exporter.coreml.program import Program, capture_program
 from exporter.coreml.rewrites import rewrite_attention
-from exporter.coreml.rewrites.halves import split_program
 from exporter.coreml.sizes import Size, function_name, graph_name
+from exporter.coreml.swift import check_packages, package_names
 from exporter.coreml.targets import check_target
+from exporter.errors import CompileError
 from exporter.phases import CONVERT, begin
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
 from runtimes.version import VERSION
-
-PACKAGES = {
-    "text_encoder": "TextEncoder",
-    "text_encoder_2": "TextEncoder2",
-    "unet": "Unet",
-    "unet_refiner": "UnetRefiner",
-    "vae_decoder": "VAEDecoder",
-    "vae_encoder": "VAEEncoder",
-}
-"""Component → its package's name in Apple's Swift package."""
 
 TEXT_LENGTH = 77
 """Tokens that CLIP reads, and a U-Net is told."""
@@ -71,6 +62,18 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_memory: int | None
 
 
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A component whose packages are written.
+
+    Attributes:
+        component: its entry in the manifest.
+        note: why Apple's Swift package wouldn't open them; empty where it does.
+    """
+
+    component: Component
+    note: str
+
+
 class _Form(msgspec.Struct, frozen=True):
     """A component at one size.
 
@@ -87,8 +90,8 @@ class _Form(msgspec.Struct, frozen=True):
     outputs: tuple[Port, ...]
 
 
-def make(job: Job) -> Component:
-    """Writes a component's packages and gives its entry in the manifest.
+def make(job: Job) -> Made:
+    """Writes a component's packages.
 
     Raises:
         CompileError: the network can't be lowered, or Core ML can't run it.
@@ -101,11 +104,21 @@ def make(job: Job) -> Component:
     with mapped_weights(bundle.path / recipe.weights, _STORED[job.precision], folder) as arrays:
         forms = [_form(job, bundle, size, arrays) for size in _own_sizes(job, bundle)]
         begin(CONVERT)
-        names = _package_names(job.component, len(forms[0].parts))
+        names = package_names(job.component, chunked=job.chunked)
         for part, name in enumerate(names):
             _write(job, forms, part, folder / name, arrays)
     graphs = {graph_name(job.sizes, form.size): _graph(job, form, names) for form in forms}
-    return Component(graphs=graphs)
+    note = _swift_note(bundle, job.component, [folder / name for name in names])
+    return Made(component=Component(graphs=graphs), note=note)
+
+
+def _swift_note(bundle: Bundle, component: str, packages: list[Path]) -> str:
+    """What Apple's Swift package would stumble on, if anything."""
+    try:
+        check_packages(component, packages, is_xl=bundle.manifest.conditioning is not None)
+    except CompileError as e:
+        return str(e)
+    return ""
 
 
 def _own_sizes(job: Job, bundle: Bundle) -> tuple[Size, ...]:
@@ -140,6 +153,8 @@ def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> 
     rewrite_attention(program, job.attention)
     parts = (program,)
     if job.chunked:
+        from exporter.coreml.rewrites.halves import split_program
+
         parts = split_program(program, lambda key: arrays[key].nbytes)
     return _Form(size, parts, inputs, outputs)
 
@@ -180,12 +195,6 @@ def _features(
         else Feature(name, name, handed_on)
         for name in nodes
     )
-
-
-def _package_names(component: str, count: int) -> list[str]:
-    stem = PACKAGES[component]
-    stems = [stem] if count == 1 else [f"{stem}Chunk{number + 1}" for number in range(count)]
-    return [f"{name}.mlpackage" for name in stems]
 
 
 def _description(name: str) -> Description:

@@ -12,8 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exporter.compile_config import CompileConfig
-from exporter.coreml.compress.scheme import check_scheme, read_scheme
-from exporter.coreml.job import PACKAGES, Job
+from exporter.coreml.job import Job
 from exporter.coreml.options import (
     ATTENTION,
     DEPLOYMENT_TARGET,
@@ -23,7 +22,7 @@ from exporter.coreml.options import (
 )
 from exporter.coreml.rewrites import check_attention
 from exporter.coreml.sizes import Size, check_sizes
-from exporter.coreml.swift import write_script
+from exporter.coreml.swift import RESOURCES
 from exporter.coreml.targets import check_target
 from exporter.coreml.worker import convert
 from exporter.errors import CompileError
@@ -76,6 +75,8 @@ class CoreMl(Target):
         attention = self._options.attention or ATTENTION
         check_attention(attention, deployment.ios)
         if self._options.compression is not None:
+            from exporter.coreml.compress.scheme import check_scheme, read_scheme
+
             check_scheme(read_scheme(self._options.compression), deployment)
         _check_components(bundle)
         sizes = self._settled_sizes(bundle, config)
@@ -128,19 +129,22 @@ class CoreMl(Target):
             chunked=self._options.chunked and name.startswith("unet"),
             max_memory=self._max_memory,
         )
-        entry, peak = convert(job)
-        return Compiled(entry, note="" if peak is None else f"{gigabytes(peak)} at most")
+        made, peak = convert(job)
+        taken = "" if peak is None else f"{gigabytes(peak)} of memory at most"
+        return Compiled(made.component, note="; ".join(filter(None, (taken, made.note))))
 
     def finish(self, bundle: Bundle, folder: Path) -> None:
         """Writes the script that makes an app's resources of the packages, on a Mac."""
+        from exporter.coreml.resources_script import write_script
+
         del bundle
         write_script(folder)
 
 
 def _check_components(bundle: Bundle) -> None:
     for name in bundle.manifest.components:
-        if name not in PACKAGES:
+        if name not in RESOURCES:
             raise CompileError(
                 f"{name} is nothing that Core ML packages are made of; they are made of "
-                f"{', '.join(PACKAGES)}."
+                f"{', '.join(RESOURCES)}."
             )

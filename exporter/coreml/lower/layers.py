@@ -8,6 +8,7 @@ import torch
 from torch.fx import Node
 
 from exporter.coreml.lower.rules import Lowering, Var, argument, rule
+from exporter.coreml.operators import CHANNEL_NORM
 from exporter.coreml.program import shape_of
 from exporter.errors import CompileError
 
@@ -83,6 +84,18 @@ def layer_norm(low: Lowering, node: Node) -> Var:
         x=low.var(source),
         axes=list(range(rank - len(sizes), rank)),
         epsilon=low.var(argument(node, 4, "eps", 1e-5), node),
+        **{name: low.var(value) for name, value in given.items() if value is not None},
+    )
+
+
+@rule(CHANNEL_NORM)
+def channel_norm(low: Lowering, node: Node) -> Var:
+    """Layer norm over the channels of a picture."""
+    given = {"gamma": node.args[1], "beta": node.args[2]}
+    return low.mb.layer_norm(
+        x=low.var(node.args[0]),
+        axes=[1],
+        epsilon=low.var(node.args[3], node),
         **{name: low.var(value) for name, value in given.items() if value is not None},
     )
 
