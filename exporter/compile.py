@@ -109,7 +109,8 @@ def _compile(bundle: Path, output: Path, config: CompileConfig, progress: Progre
             entries[name] = compiled.entry
             hashes |= compiled.hashes
         _copy_texts(opened, folder)
-        compiler.finish(opened, folder)
+        for line in compiler.finish(opened, folder):
+            progress(line)
         manifest = msgspec.structs.replace(
             opened.manifest,
             target=target,

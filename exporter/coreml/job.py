@@ -16,8 +16,8 @@ from exporter.coreml.program import Program, capture_program
 from exporter.coreml.rewrites import rewrite_attention
 from exporter.coreml.sizes import Size, function_name, graph_name
 from exporter.coreml.swift import check_packages, package_names
+from exporter.coreml.swift_notes import obstacles
 from exporter.coreml.targets import check_target
-from exporter.errors import CompileError
 from exporter.phases import CONVERT, begin
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         compression: a scheme's name, or None.
         sizes: heights and widths of pictures in pixels, the default first.
         batch: samples of a call.
+        unet_batch: the same of the bundle's U-Nets.
         chunked: whether in two packages.
         max_memory: bytes that the process may take, or None.
     """
@@ -58,20 +59,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     compression: str | None
     sizes: tuple[Size, ...]
     batch: int
+    unet_batch: int
     chunked: bool
     max_memory: int | None
-
-
-class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A component whose packages are written.
-
-    Attributes:
-        component: its entry in the manifest.
-        note: why Apple's Swift package wouldn't open them; empty where it does.
-    """
-
-    component: Component
-    note: str
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -90,11 +80,12 @@ class _Form(msgspec.Struct, frozen=True):
     outputs: tuple[Port, ...]
 
 
-def make(job: Job) -> Made:
-    """Writes a component's packages.
+def make(job: Job) -> Component:
+    """Writes a component's packages and gives its entry in the manifest.
 
     Raises:
-        CompileError: the network can't be lowered, or Core ML can't run it.
+        CompileError: the network can't be lowered, or Core ML can't run it, or Apple's Swift
+            package can't, where it can run the bundle's models otherwise.
         SourceError: a weight overflows half precision.
     """
     bundle = open_bundle(job.bundle)
@@ -108,17 +99,10 @@ def make(job: Job) -> Made:
         for part, name in enumerate(names):
             _write(job, forms, part, folder / name, arrays)
     graphs = {graph_name(job.sizes, form.size): _graph(job, form, names) for form in forms}
-    note = _swift_note(bundle, job.component, [folder / name for name in names])
-    return Made(component=Component(graphs=graphs), note=note)
-
-
-def _swift_note(bundle: Bundle, component: str, packages: list[Path]) -> str:
-    """What Apple's Swift package would stumble on, if anything."""
-    try:
-        check_packages(component, packages, is_xl=bundle.manifest.conditioning is not None)
-    except CompileError as e:
-        return str(e)
-    return ""
+    if not obstacles(bundle, batch=job.unet_batch):
+        packages = [folder / name for name in names]
+        check_packages(job.component, packages, is_xl=bundle.manifest.conditioning is not None)
+    return Component(graphs=graphs)
 
 
 def _own_sizes(job: Job, bundle: Bundle) -> tuple[Size, ...]:
@@ -201,7 +185,7 @@ def _description(name: str) -> Description:
     return Description(text=f"{name}, made by latedge {VERSION}")
 
 
-def _graph(job: Job, form: _Form, names: list[str]) -> Graph:
+def _graph(job: Job, form: _Form, names: Sequence[str]) -> Graph:
     """The entry of one size in the manifest."""
     function = function_name(job.sizes, form.size)
     files = [f"{job.component}/{name}/{MODEL}" for name in names]

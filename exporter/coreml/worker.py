@@ -15,10 +15,11 @@ from contextlib import redirect_stdout
 
 import msgspec
 
-from exporter.coreml.job import Job, Made, make
+from exporter.coreml.job import Job, make
 from exporter.errors import CompileError
 from exporter.memory import MemoryLimitError, limited
 from runtimes.errors import LatedgeError
+from runtimes.manifest import Component
 from runtimes.process_memory import peak_rss_bytes
 
 
@@ -26,23 +27,23 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a job.
 
     Attributes:
-        made: the component; None where it failed.
+        entry: the component's in the manifest; None where it failed.
         error: why, in one line.
         over_limit: whether that was the memory.
         peak_rss: bytes that the process took at most; None where the system doesn't tell.
     """
 
-    made: Made | None = None
+    entry: Component | None = None
     error: str | None = None
     over_limit: bool = False
     peak_rss: int | None = None
 
 
-def convert(job: Job) -> tuple[Made, int | None]:
+def convert(job: Job) -> tuple[Component, int | None]:
     """Does a job in a process of its own.
 
     Returns:
-        The component, and the most memory that the process took, in bytes.
+        The component's entry, and the most memory that the process took, in bytes.
 
     Raises:
         CompileError: the component can't be converted, or the process died.
@@ -66,10 +67,10 @@ def convert(job: Job) -> tuple[Made, int | None]:
             f"{''.join(last) or 'it was killed; is there too little memory?'}"
         )
     told = msgspec.json.decode(answer, type=Told)
-    if told.made is None:
+    if told.entry is None:
         kind = MemoryLimitError if told.over_limit else CompileError
         raise kind(told.error)
-    return told.made, told.peak_rss
+    return told.entry, told.peak_rss
 
 
 def main() -> None:
@@ -86,10 +87,10 @@ def main() -> None:
 def _done(job: Job) -> Told:
     try:
         with limited(job.max_memory):
-            made = make(job)
+            entry = make(job)
     except LatedgeError as e:
         return Told(error=str(e), over_limit=isinstance(e, MemoryLimitError))
-    return Told(made=made, peak_rss=peak_rss_bytes())
+    return Told(entry=entry, peak_rss=peak_rss_bytes())
 
 
 if __name__ == "__main__":

@@ -101,17 +101,21 @@ class Target(ABC):
             CompileError: the component can't be compiled so.
         """
 
-    def finish(self, bundle: Bundle, folder: Path) -> None:
+    def finish(self, bundle: Bundle, folder: Path) -> tuple[str, ...]:
         """Writes what lies beside the components, once those and the texts are there.
 
         Args:
             bundle: the portable bundle.
             folder: the staged bundle.
 
+        Returns:
+            What the user is told.
+
         Raises:
             CompileError: it can't be made.
         """
         del bundle, folder
+        return ()
 
 
 def target_names() -> tuple[str, ...]:

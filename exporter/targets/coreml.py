@@ -20,9 +20,11 @@ from exporter.coreml.options import (
     CoreMlOptions,
     read_sizes,
 )
+from exporter.coreml.resources import write_resources
 from exporter.coreml.rewrites import check_attention
 from exporter.coreml.sizes import Size, check_sizes
 from exporter.coreml.swift import RESOURCES
+from exporter.coreml.swift_notes import swift_notes
 from exporter.coreml.targets import check_target
 from exporter.coreml.worker import convert
 from exporter.errors import CompileError
@@ -43,6 +45,7 @@ class _Settled:
     deployment_target: str
     attention: str
     sizes: tuple[Size, ...]
+    batch: int
 
 
 class CoreMl(Target):
@@ -81,9 +84,10 @@ class CoreMl(Target):
         _check_components(bundle)
         sizes = self._settled_sizes(bundle, config)
         check_sizes(sizes, deployment)
-        self._settled = _Settled(deployment.ios, attention, sizes)
+        batch = config.batch or BATCH
+        self._settled = _Settled(deployment.ios, attention, sizes, batch)
         height, width = sizes[0]
-        return replace(config, height=height, width=width, batch=config.batch or BATCH)
+        return replace(config, height=height, width=width, batch=batch)
 
     def _settled_sizes(self, bundle: Bundle, config: CompileConfig) -> tuple[Size, ...]:
         given = read_sizes(self._options.sizes)
@@ -126,19 +130,23 @@ class CoreMl(Target):
             compression=self._options.compression,
             sizes=settled.sizes,
             batch=sizes["batch"],
+            unet_batch=settled.batch,
             chunked=self._options.chunked and name.startswith("unet"),
             max_memory=self._max_memory,
         )
-        made, peak = convert(job)
-        taken = "" if peak is None else f"{gigabytes(peak)} of memory at most"
-        return Compiled(made.component, note="; ".join(filter(None, (taken, made.note))))
+        entry, peak = convert(job)
+        return Compiled(entry, note="" if peak is None else f"{gigabytes(peak)} at most")
 
-    def finish(self, bundle: Bundle, folder: Path) -> None:
-        """Writes the script that makes an app's resources of the packages, on a Mac."""
-        from exporter.coreml.resources_script import write_script
+    def finish(self, bundle: Bundle, folder: Path) -> tuple[str, ...]:
+        """Writes the script and vocabulary that make an app's resources of the packages, on a Mac.
 
-        del bundle
-        write_script(folder)
+        Returns:
+            What keeps Apple's Swift package from running them, or makes its pictures differ.
+        """
+        settled = self._settled
+        assert settled is not None, "settle comes first"
+        write_resources(bundle, folder)
+        return swift_notes(bundle, batch=settled.batch, sizes=settled.sizes)
 
 
 def _check_components(bundle: Bundle) -> None:

@@ -42,9 +42,10 @@ class GenAI(OpenVino):
         check_genai(bundle, batch=config.batch)
         return config
 
-    def finish(self, bundle: Bundle, folder: Path) -> None:
+    def finish(self, bundle: Bundle, folder: Path) -> tuple[str, ...]:
         """Writes the tokenizers' models; see `Target.finish`."""
         write_tokenizers(bundle, folder)
+        return ()
 
     def _adapt(self, model: ov.Model, inputs: tuple[Port, ...]) -> tuple[Port, ...]:
         """Puts an int64 input and its conversion in the place of a float timestep."""
