@@ -69,6 +69,25 @@ def test_coremltools_opens_it(one: Path) -> None:
     assert list(model.output_description) == ["noise_pred"]
 
 
+def test_it_holds_what_coremltools_own_conversion_does(one: Path) -> None:
+    import coremltools as ct
+
+    program, target = network(ONE, weights())
+    convert: Any = ct.convert
+    model = convert(
+        program,
+        convert_to="mlprogram",
+        pass_pipeline=ct.PassPipeline.EMPTY,
+        minimum_deployment_target=target,
+        skip_model_load=True,
+    )
+    theirs, ours = model.get_spec(), spec(one)
+    assert ours.specificationVersion == theirs.specificationVersion
+    assert ours.mlProgram.functions["main"] == theirs.mlProgram.functions["main"]
+    stored = Path(model.weights_dir) / "weight.bin"
+    assert (one / WEIGHTS).read_bytes() == stored.read_bytes()
+
+
 def test_weights_are_in_the_file_in_half_precision(one: Path) -> None:
     values = b"".join(array.tobytes() for array in weights().values())
     stored = (one / WEIGHTS).read_bytes()
