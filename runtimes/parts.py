@@ -29,9 +29,12 @@ _UNET = Roles(
     "out_sample",
 )
 
+# Which of its states are read, `runtimes.prompts.encoders` says; some give one layer's alone.
+_TEXT_ENCODER = Roles(("input_ids",), (), "last_hidden_state", ("pooler_output", "text_embeds"))
+
 ROLES: dict[str, Roles] = {
-    "text_encoder": Roles(("input_ids",), (), "last_hidden_state"),
-    "text_encoder_2": Roles(("input_ids",), (), "last_hidden_state"),
+    "text_encoder": _TEXT_ENCODER,
+    "text_encoder_2": _TEXT_ENCODER,
     "unet": _UNET,
     "unet_refiner": _UNET,
     "vae_decoder": Roles(("latent_sample",), (), "sample"),

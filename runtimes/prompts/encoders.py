@@ -2,8 +2,9 @@
 
 Stable Diffusion 1.x and 2.x: the last layer's states of one encoder. SDXL: the penultimate layers'
 states of two encoders, side by side, and the pooled embedding of the one with a projection; the
-refiner has that one alone. The latent upscaler: the last layer's states before the final layer
-norm, and the pooled one. The first latent diffusion models: none, their U-Net takes no text.
+refiner has that one alone. (A text encoder of a Core ML package may give these and no others.) The
+latent upscaler: the last layer's states before the final layer norm, and the pooled one. The first
+latent diffusion models: none, their U-Net takes no text.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NORMALISED = "normalised_states."
 POOLER, PROJECTED = "pooler_output", "text_embeds"
 
 LATENT_UPSCALING = "latent-upscaling"
+CORE_ML = "coreml"
 UNET = "unet"
 CONTEXT = "encoder_hidden_states"
 """The U-Net's input that takes the tokens' states."""
@@ -101,7 +103,8 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
     """How many layers are left out, as diffusers counts: 1 takes those one layer earlier.
 
     Raises:
-        UsageError: not a whole number, or more layers than there are.
+        UsageError: not a whole number, or more layers than there are, or a Core ML package gives
+            one layer's states alone.
         BundleError: the text encoder gives the last states alone.
     """
     if value is None:
@@ -115,6 +118,11 @@ def check_clip_skip(bundle: Bundle, value: object) -> int:
     counts = [
         _count(graph, RAW) - 2 if projected else _count(graph, NORMALISED) for graph in graphs
     ]
+    if min(counts) < 1 and any(graph.engine == CORE_ML for graph in graphs):
+        raise UsageError(
+            f"clip_skip {value} needs the states of earlier layers, and the text encoders of Core "
+            "ML's packages give those of one; leave it out, or take a bundle of another engine."
+        )
     if min(counts) < 1:
         raise BundleError(
             f"{bundle.path}: clip_skip {value} needs the states of earlier layers, which this text "
@@ -138,7 +146,7 @@ def _with_projected(
     bundle: Bundle, names: tuple[str, ...], clip_skip: int, unet: str
 ) -> tuple[Encoder, ...]:
     """SDXL's: penultimate states of all encoders; a refiner takes those of the projecting one."""
-    widths = {name: _width(bundle.graph(name), LAST) for name in names}
+    widths = {name: _width(bundle.graph(name)) for name in names}
     projecting = [name for name in names if _gives(bundle.graph(name), PROJECTED)]
     if len(projecting) != 1:
         raise BundleError(
@@ -159,13 +167,22 @@ def _with_projected(
 
 
 def _penultimate(graph: Graph, name: str, clip_skip: int, *, pooled: bool) -> Encoder:
+    projected = PROJECTED if pooled else None
+    if alone := _alone(graph):
+        return Encoder(name, states=alone, plain=alone, pooled=projected)
     layers = _layers(graph, RAW)
     return Encoder(
         name=name,
         states=f"{RAW}{layers - 1 - clip_skip}",
         plain=f"{RAW}{layers - 1}",
-        pooled=PROJECTED if pooled else None,
+        pooled=projected,
     )
+
+
+def _alone(graph: Graph) -> str | None:
+    """The one layer whose states a text encoder gives: those that its U-Net takes."""
+    states = [port.role for port in graph.outputs if port.role.startswith(RAW)]
+    return states[0] if len(states) == 1 and not _gives(graph, LAST) else None
 
 
 def _layers(text_encoder: Graph, prefix: str) -> int:
@@ -196,7 +213,8 @@ def _takes(graph: Graph, role: str) -> bool:
     return any(port.role == role for port in graph.inputs)
 
 
-def _width(text_encoder: Graph, role: str) -> int:
+def _width(text_encoder: Graph) -> int:
+    role = _alone(text_encoder) or LAST
     for port in text_encoder.outputs:
         if port.role == role and port.shape and isinstance(port.shape[-1], int):
             return port.shape[-1]

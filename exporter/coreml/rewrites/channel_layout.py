@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from exporter.coreml.program import Program, shape_of
+from exporter.coreml.program import VALUE, Program, shape_of
 from exporter.coreml.rewrites.axes import (
     Axis,
     Reading,
@@ -69,6 +69,7 @@ class ChannelLayout:
         self.pieces: dict[Node, list[Twin]] = {}
         self._rules = rules
         self._captured: dict[Node, Node] = {}
+        self._plain: dict[Node, Reading] = {}
         if TEXT in program.inputs:
             self._enter_text(program.inputs[TEXT])
 
@@ -127,6 +128,9 @@ class ChannelLayout:
 
     def _ruled(self, node: Node) -> Twin | None:
         given = node.all_input_nodes
+        for one in given:
+            if one in self._plain and node.target in self._rules:
+                self.bring(one, self._plain[one])
         if not any(one in self.twins or one in self.pieces for one in given):
             return None
         rule = self._rules.get(node.target)
@@ -138,9 +142,17 @@ class ChannelLayout:
             assert given not in self.pieces, (node, given)
             if given in self.twins:
                 node.replace_input_with(given, self._back(given))
+                self._note(node, self.twins[given].reading)
         if node.op == "output":
             for name, given in self.program.outputs.items():
                 self.program.outputs[name] = self._captured.get(given, given)
+
+    def _note(self, node: Node, reading: Reading) -> None:
+        """Keeps the reading of a value without a rule: the next that has one brings it back in."""
+        value = node.meta.get(VALUE)
+        same = isinstance(value, torch.Tensor) and tuple(value.shape[1:]) == sizes_of(reading)
+        if same and not lies_so(reading):
+            self._plain[node] = reading
 
     def _back(self, node: Node) -> Node:
         """The captured value of one with a twin, made of it."""

@@ -15,7 +15,14 @@ from runtimes.bundle import Bundle, open_bundle
 from runtimes.embeddings_file import PromptEmbeddings
 from runtimes.errors import BundleError, UsageError
 from runtimes.inputs import Inputs
-from runtimes.manifest import Graph
+from runtimes.manifest import (
+    MANIFEST_NAME,
+    Component,
+    Graph,
+    Port,
+    encode_manifest,
+    read_manifest,
+)
 from runtimes.pipeline import Pipeline
 from runtimes.prompts.encoders import text_encoders
 from runtimes.settle import settle
@@ -204,6 +211,63 @@ def test_a_model_with_one_encoder_takes_no_pooled_ones_and_no_second_texts(
         settle(bundle, inputs=inputs)
     with pytest.raises(UsageError, match="prompt_2 is given, and this bundle has one text encoder"):
         settle(bundle, "x", prompt_2="y")
+
+
+# --- text encoders that give what the U-Net takes and no more
+
+
+def of_core_ml(folder: Path) -> Path:
+    """A bundle whose text encoders give the penultimate states and the pooled embedding alone."""
+    manifest = read_manifest(folder)
+    parts = dict(manifest.components)
+    for name in manifest.tokenizers:
+        graph = parts[name].graphs["model"]
+        kept = (f"hidden_states.{LAYERS - 1}", "text_embeds")
+        outputs = tuple(port for port in graph.outputs if port.role in kept)
+        if name == "text_encoder":
+            pooled = Port(
+                role="pooler_output", name="pooled", dtype="float32", shape=("batch", CONTEXT)
+            )
+            outputs = (*outputs, pooled)
+        graph = msgspec.structs.replace(graph, outputs=outputs)
+        parts[name] = Component(graphs={"model": graph})
+    changed = msgspec.structs.replace(manifest, components=parts)
+    (folder / MANIFEST_NAME).write_bytes(encode_manifest(changed))
+    return folder
+
+
+@pytest.mark.parametrize("refiner", [False, True])
+def test_the_penultimate_states_may_be_all_that_there_is(fake_bundle: Write, refiner: bool) -> None:
+    kind = {"sdxl": "refiner", "tasks": ("image-to-image",), "unet_channels": 4}
+    bundle = of_core_ml(fake_bundle(**(kind if refiner else {"sdxl": "base"})))
+    said: Any = {"image": PHOTO, "strength": 1.0} if refiner else {}
+    with Pipeline.open(bundle) as pipe:
+        pipe("a cat", "dog", seed=0, **said)
+        context, told = seen()
+        # Each output is its own multiple of the fake's formula, the states the first of them here.
+        read = fakes.embed(ids(pipe, "a cat"))[0]
+        expected = read if refiner else np.concatenate([read, read], axis=-1)
+        np.testing.assert_allclose(context[1], expected, rtol=1e-6)
+        np.testing.assert_allclose(told[1], 2 * read.mean(axis=0), rtol=1e-5)
+
+
+def test_a_package_of_one_layers_states_skips_none(fake_bundle: Write) -> None:
+    for folder in (of_core_ml(fake_bundle(sdxl="base")), fake_bundle()):
+        bundle = open_bundle(folder)
+        parts = {
+            name: Component(
+                graphs={"model": msgspec.structs.replace(part.graphs["model"], engine="coreml")}
+            )
+            for name, part in bundle.manifest.components.items()
+        }
+        bundle = Bundle(folder, msgspec.structs.replace(bundle.manifest, components=parts))
+        assert settle(bundle, "x", clip_skip=0).clip_skip == 0
+        with pytest.raises(UsageError) as e:
+            settle(bundle, "x", clip_skip=1)
+        assert str(e.value) == (
+            "clip_skip 1 needs the states of earlier layers, and the text encoders of Core ML's "
+            "packages give those of one; leave it out, or take a bundle of another engine."
+        )
 
 
 # --- bundles whose parts don't belong together
