@@ -177,11 +177,10 @@ class _Described:
     @classmethod
     def of(cls, package: Path) -> _Described:
         """As the function that runs where none is named says, which is what Swift opens."""
-        found = read_model(package / MODEL).description
-        for function in found.functions:
-            if function.name == found.defaultFunctionName:
-                found = function
-        return cls(_shapes(found.input), _shapes(found.output))
+        model = read_model(package / MODEL).description
+        functions = {function.name: function for function in model.functions}
+        opened = functions[model.defaultFunctionName] if functions else model
+        return cls(_shapes(opened.input), _shapes(opened.output))
 
 
 def _shapes(features: Any) -> dict[str, tuple[int, ...] | None]:

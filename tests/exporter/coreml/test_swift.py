@@ -10,7 +10,7 @@ import pytest
 from exporter.coreml.package import Description, save
 from exporter.coreml.swift import RESOURCES, check_packages, package_names
 from exporter.errors import CompileError
-from tests.exporter.coreml.mil_programs import Shapes, passing
+from tests.exporter.coreml.mil_programs import Shapes, passing, program_of
 
 TEXT = ({"input_ids": (1, 77)}, {"last_hidden_state": (1, 77, 8), "pooled_outputs": (1, 8)})
 TEXT_XL = ({"input_ids": (1, 77)}, {"hidden_embeds": (1, 77, 8), "pooled_outputs": (1, 6)})
@@ -35,7 +35,7 @@ def check(
     """Writes packages of given inputs and outputs, and checks them."""
     names = package_names(component, chunked=len(parts) > 1)
     for name, (inputs, outputs) in zip(names, parts, strict=True):
-        program, target = passing(inputs, outputs, dtype)
+        program, target = program_of({"main": passing(inputs, outputs, dtype)}, "iOS16")
         save(program, folder / name, target=target, description=Description())
     check_packages(component, [folder / name for name in names], is_xl=is_xl)
 
@@ -83,6 +83,20 @@ PARTS: Sequence[tuple[Shapes, Shapes]] = (
 
 def test_parts_are_taken_together(tmp_path: Path) -> None:
     check(tmp_path, "unet", *PARTS)
+
+
+def test_of_several_sizes_swift_opens_the_main_one(tmp_path: Path) -> None:
+    """The other could be anything."""
+    other = passing({"z": (9, 4, 8, 8)}, {"image": (9, 3, 64, 64)})
+    program, target = program_of({"size": other, "main": passing(*DECODER)})
+    package = tmp_path / "VAEDecoder.mlpackage"
+    save(program, package, target=target, description=Description())
+    check_packages("vae_decoder", [package], is_xl=False)
+    program, target = program_of({"size": passing(*DECODER), "main": other})
+    package = tmp_path / "other" / "VAEDecoder.mlpackage"
+    save(program, package, target=target, description=Description())
+    with pytest.raises(CompileError, match=r"input 'z' is \[9, 4, 8, 8\]"):
+        check_packages("vae_decoder", [package], is_xl=False)
 
 
 @pytest.mark.parametrize(
