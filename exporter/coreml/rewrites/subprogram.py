@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from torch.fx import Graph, Node
 
 from exporter.coreml.program import VALUE, Program
+
+Value = TypeVar("Value")
 
 
 def subprogram(
@@ -32,15 +35,21 @@ def subprogram(
         elif node in needed:
             made[node] = graph.node_copy(node, made.__getitem__)
     graph.output(tuple(made[node] for node in outputs.values()))
-    names = {node.name: made[node].name for node in needed if node.op == "placeholder"}
+    constants = [node for node in made if node.op == "placeholder" and node not in given]
     return Program(
         graph=graph,
         inputs={name: made[node] for name, node in inputs.items()},
         outputs={name: made[node] for name, node in outputs.items()},
-        weights={new: program.weights[old] for old, new in names.items() if old in program.weights},
-        buffers={new: program.buffers[old] for old, new in names.items() if old in program.buffers},
+        weights=_renamed(program.weights, constants, made),
+        buffers=_renamed(program.buffers, constants, made),
         mode=program.mode,
     )
+
+
+def _renamed(
+    values: Mapping[str, Value], constants: Sequence[Node], made: Mapping[Node, Node]
+) -> dict[str, Value]:
+    return {made[node].name: values[node.name] for node in constants if node.name in values}
 
 
 def _needed(outputs: Mapping[str, Node], given: set[Node]) -> set[Node]:
