@@ -36,6 +36,7 @@ SDK_FILES: dict[str, frozenset[str]] = {
             "benchmarks/interop/draw_genai.py",
         }
     ),
+    "coremltools": frozenset({"exporter/coreml/compress/emit.py"}),
 }
 """SDK → its engine, target and probe files, which alone import it, what counts its graphs, and what
 runs a peer on it."""
