@@ -1,0 +1,1 @@
+"""Compressed weights of Core ML packages: look-up tables, whole numbers, bits chosen per layer."""

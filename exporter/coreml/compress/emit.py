@@ -1,0 +1,79 @@
+"""Compressed weights in a MIL program: the `constexpr_…` operators of its deployment target."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from exporter.coreml.compress.linear import Affine, Blockwise
+from exporter.coreml.compress.palette import Palette
+from exporter.coreml.compress.scheme import system
+from exporter.coreml.compress.tensor import Compressed
+
+_BLOCKWISE_SINCE = 18
+"""iOS 18 has an operator for both of its forms, and coremltools uses no older one for it."""
+
+
+def emit(name: str, compressed: Compressed, target: str) -> Any:
+    """Adds the operator that stands for a compressed weight to the function that is being built.
+
+    Args:
+        name: of the operator, as MIL allows it: letters, digits and underscores.
+        compressed: the weight.
+        target: deployment target, such as "iOS17", that its scheme was checked for.
+
+    Returns:
+        coremltools' `Var`, of the weight's shape and of the dtype of its tables or scales.
+    """
+    from coremltools.converters.mil import Builder
+
+    return _emit(compressed, Builder, name, system(target) >= _BLOCKWISE_SINCE)
+
+
+@singledispatch
+def _emit(compressed: object, mb: Any, name: str, blockwise: bool) -> Any:
+    raise AssertionError(type(compressed))
+
+
+@_emit.register
+def _(compressed: Palette, mb: Any, name: str, blockwise: bool) -> Any:
+    if blockwise:
+        indices = _of_bits(compressed.indices, f"uint{compressed.bits}")
+        return mb.constexpr_lut_to_dense(indices=indices, lut=compressed.lut(), name=name)
+    assert len(compressed.tables) == 1, name
+    return mb.constexpr_lut_to_dense(
+        indices=compressed.packed(),
+        lut=compressed.tables[0],
+        shape=np.array(compressed.indices.shape, np.uint32),
+        name=name,
+    )
+
+
+@_emit.register
+def _(compressed: Affine, mb: Any, name: str, blockwise: bool) -> Any:
+    if blockwise:
+        scale = compressed.blockwise_scale()
+        return mb.constexpr_blockwise_shift_scale(data=compressed.data, scale=scale, name=name)
+    return mb.constexpr_affine_dequantize(
+        quantized_data=compressed.data,
+        zero_point=np.int8(0),
+        scale=compressed.scale,
+        axis=np.int32(0),
+        name=name,
+    )
+
+
+@_emit.register
+def _(compressed: Blockwise, mb: Any, name: str, blockwise: bool) -> Any:
+    assert blockwise, name
+    data = _of_bits(compressed.data, "int4")
+    return mb.constexpr_blockwise_shift_scale(data=data, scale=compressed.scale, name=name)
+
+
+def _of_bits(values: Any, type_name: str) -> Any:
+    """The same array in the dtype by which coremltools knows that a byte holds fewer bits."""
+    from coremltools.converters.mil.mil import types
+
+    return values.view(types.nptype_from_builtin(types.string_to_builtin(type_name)))

@@ -1,0 +1,108 @@
+"""A component's network in torch, run with some of its weights replaced by compressed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from exporter.coreml.compress.compression import Compression
+from exporter.coreml.compress.tensor import compress
+from exporter.mapped_network import MappedNetwork
+from exporter.prepare import Prepared
+from exporter.reference import Feeds, Sample
+from exporter.report import Comparison, compare
+from exporter.weights import Tensor
+
+Array = NDArray[Any]
+Replace = Callable[[str, Array], Array]
+"""From a weight's key and values, float16 or float32, to what stands in their place."""
+
+
+class ReplacedNetwork:
+    """A network in float32 whose weights are read when they are used, and replaced on the way.
+
+    Attributes:
+        replace: called for each weight that is read; to be set between runs.
+    """
+
+    def __init__(self, item: Prepared, replace: Replace | None = None) -> None:
+        """Builds the network; reads no weights.
+
+        Args:
+            item: the component with its weights.
+            replace: gives what stands in a weight's place; None for the weight itself.
+        """
+        self.replace: Replace = replace or _as_it_is
+        weights = {
+            key: _Replaced(**vars(tensor), key=key, owner=self)
+            for key, tensor in item.weights.items()
+        }
+        self._item = item
+        self._mapped = MappedNetwork(item.component, item.config, weights)
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Outputs by port name, float32."""
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in feeds.items()}
+        with torch.inference_mode(), self._mapped.reading():
+            network, item = self._mapped.network, self._item
+            results = item.component.reference(network, item.config, tensors)
+        return {name: value.float().numpy() for name, value in results.items()}
+
+    def compare(self, samples: Sequence[Sample]) -> Comparison:
+        """All outputs of all samples against what was recorded with the weights as they are."""
+        pairs: list[tuple[Array, Array]] = []
+        for sample in samples:
+            found = self.run(sample.feeds)
+            pairs += [(value, found[name]) for name, value in sample.outputs.items()]
+        return compare(pairs)
+
+
+@dataclass(frozen=True)
+class _Replaced(Tensor):
+    """A weight in its file that is replaced once it is read."""
+
+    key: str = ""
+    owner: ReplacedNetwork | None = None
+
+    def read(self) -> Array:
+        values = super().read()
+        assert self.owner is not None
+        return self.owner.replace(self.key, values)
+
+
+def _as_it_is(key: str, values: Array) -> Array:
+    del key
+    return values
+
+
+def given_values(values: Mapping[str, Array]) -> Replace:
+    """Puts given values in the place of some weights; the others stay as they are."""
+
+    def replace(key: str, read: Array) -> Array:
+        return values.get(key, read)
+
+    return replace
+
+
+def compressed_values(compression: Compression) -> Replace:
+    """Gives every weight as an engine reads it from a package in half precision.
+
+    Those that a compression leaves out are as they are. What was compressed is kept, so that
+    several runs compress once.
+    """
+    kept: dict[str, Array] = {}
+
+    def replace(key: str, values: Array) -> Array:
+        scheme = compression.scheme_of(key, values.shape)
+        if scheme is None:
+            return values
+        if key not in kept:
+            kept[key] = compress(values.astype(np.float16), scheme, key=key).decompress()
+        return kept[key]
+
+    return replace
