@@ -71,7 +71,10 @@ def sigmoid_hard(x: Array, alpha: Array, beta: Array) -> Array:
 
 def silu(x: Array) -> Array:
     """X · sigmoid(x)."""
-    return x / (1 + np.exp(-x))
+    total = np.negative(x)
+    np.exp(total, out=total)
+    total += 1
+    return np.divide(x, total, out=total)
 
 
 def softplus(x: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from runtimes.mil.ops.activation import softmax
 from runtimes.mil.values import Array
 
-_SCORE_BYTES = 64 << 20
+_SCORE_BYTES = 16 << 20
 """What the scores of some queries of one head may take."""
 
 

@@ -68,15 +68,15 @@ def _by_columns(
     by_group = weight.reshape(groups, weight.shape[0] // groups, -1)
     per_row = x.shape[1] * math.prod(kernel) * math.prod(sizes[1:]) * 4
     rows = max(1, _COLUMN_BYTES // per_row)
+    row_size = math.prod(sizes[1:])
     for sample, into in zip(x, result, strict=True):
+        flat = into.reshape(groups, by_group.shape[1], -1)
         for row in range(0, sizes[0], rows):
             count = min(rows, sizes[0] - row)
             slab = _slab(sample, row * steps[0], (count - 1) * steps[0] + spans[0], pads)
-            view = windows(slab, kernel, steps, spread)
-            columns = view.reshape(groups, by_group.shape[2], -1)
-            # [k, rows, *sizes] of the result: rows side by side, and so a matrix without a copy.
-            out = into.reshape(groups, by_group.shape[1], sizes[0], -1)[:, :, row : row + count]
-            out[...] = np.matmul(by_group, columns).reshape(out.shape)
+            columns = windows(slab, kernel, steps, spread).reshape(groups, by_group.shape[2], -1)
+            place = slice(row * row_size, (row + count) * row_size)
+            np.matmul(by_group, columns, out=flat[:, :, place])
     return result
 
 
