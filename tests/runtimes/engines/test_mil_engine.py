@@ -14,7 +14,7 @@ import pytest
 
 from runtimes.engine import Array, EngineClass
 from runtimes.engines.mil import DEVICES, MilEngine
-from runtimes.errors import BundleError, EngineError, UsageError
+from runtimes.errors import EngineError, UsageError
 from runtimes.manifest import DType, Graph, Port
 from tests.conftest import Once
 from tests.runtimes.mil.packages import (
@@ -192,5 +192,5 @@ def test_damaged_packages_are_refused(
     damage: Callable[[Path], object], message: str, private: Path
 ) -> None:
     damage(private)
-    with pytest.raises(BundleError, match=message):
+    with pytest.raises(EngineError, match=message):
         opened(private)
