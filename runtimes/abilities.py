@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtimes.built_sizes import built_sizes
 from runtimes.bundle import Bundle
 from runtimes.component import fitting_graph
 from runtimes.errors import BundleError
@@ -45,9 +46,15 @@ def check_able(bundle: Bundle) -> None:
 
 
 def _check_refiner(bundle: Bundle, unet: str) -> None:
-    """Refuses a refiner that can't take over what the base leaves."""
+    """Refuses a refiner that can't take over what the base leaves, at any size."""
     fitting_graph(bundle, unet, ROLES["unet_refiner"])
     text_encoders(bundle, unet=unet)
+    for size in built_sizes(bundle) or (None,):
+        sized = bundle if size is None else bundle.at(*size)
+        _check_same_size(sized, unet)
+
+
+def _check_same_size(bundle: Bundle, unet: str) -> None:
     base, refiner = built_cells(bundle, "unet"), built_cells(bundle, unet)
     if base != refiner:
         raise BundleError(

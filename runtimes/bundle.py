@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import cast
@@ -26,6 +26,9 @@ from runtimes.manifest import MANIFEST_NAME, Graph, Manifest, encode_manifest, r
 
 SMALL_FILE_BYTES = 16 * 2**20
 """Files up to this size are hashed at every opening: at 1.5 GB/s that is 10 ms at most."""
+
+PLAIN = "model"
+"""The graph of a component that is meant where nothing else is said."""
 
 _CHUNK_BYTES = 2**22
 _REMEMBERED = 4096
@@ -39,11 +42,14 @@ class Bundle:
         path: the folder.
         manifest: its manifest.
         inferred: whether the folder has none, and this one was made from what it holds.
+        size: height and width in pixels of the pictures that are meant, where components have
+            graphs for several; None for the default.
     """
 
     path: Path
     manifest: Manifest
     inferred: bool = False
+    size: tuple[int, int] | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -57,8 +63,34 @@ class Bundle:
         """The source's scheduler_config.json."""
         return read_json(self.path / self.manifest.scheduler)
 
-    def graph(self, component: str, name: str = "model") -> Graph:
+    def at(self, height: int, width: int) -> Bundle:
+        """The same bundle, of which the graphs for pictures of a size are meant.
+
+        Args:
+            height: in pixels.
+            width: likewise.
+        """
+        return replace(self, size=(height, width))
+
+    def graph_name(self, component: str) -> str:
+        """The name of a component's graph for the size that is meant: "model" where it has one.
+
+        Others are called by height and width in pixels, such as "model.768x512". A component
+        without such a graph, as text encoders are, has its plain one for every size.
+        """
+        known = self.manifest.components.get(component)
+        if self.size is None or known is None:
+            return PLAIN
+        height, width = self.size
+        name = f"{PLAIN}.{height}x{width}"
+        return name if name in known.graphs else PLAIN
+
+    def graph(self, component: str, name: str | None = None) -> Graph:
         """A graph of a component.
+
+        Args:
+            component: the component.
+            name: the graph; None for that of the size that is meant.
 
         Raises:
             BundleError: the bundle lacks the component or the graph.
@@ -68,6 +100,7 @@ class Bundle:
             known = ", ".join(sorted(components))
             raise BundleError(f"{self.path} has no {component} (it has: {known}).")
         graphs = components[component].graphs
+        name = self.graph_name(component) if name is None else name
         if name not in graphs:
             known = ", ".join(sorted(graphs))
             raise BundleError(f"{component} in {self.path} has no graph {name!r} (it has: {known})")

@@ -83,8 +83,9 @@ class Component:
         *,
         device: str,
         threads: int | None,
+        graph: str | None = None,
     ) -> Component:
-        """Loads the plain graph of a component.
+        """Loads a graph of a component.
 
         Args:
             bundle: where it lies.
@@ -92,17 +93,18 @@ class Component:
             roles: of the inputs that the caller feeds, and of the output that it reads.
             device: as the engine names it.
             threads: threads within an operation; None leaves it to the engine.
+            graph: its name; None for that of the size that is meant.
 
         Raises:
-            BundleError: the bundle lacks the component, isn't compiled, or the graph wants other
-                inputs or gives other outputs.
+            BundleError: the bundle lacks the component or graph, isn't compiled, or the graph wants
+                other inputs or gives other outputs.
             EngineError: loading failed.
         """
-        graph = checked_graph(bundle, name, roles)
-        engine_class = load_engine_class(str(graph.engine))
-        engine = engine_class(bundle.path, graph, device=device, threads=threads)
-        inputs = {port.role: port for port in graph.inputs}
-        outputs = {port.role: port for port in graph.outputs}
+        found = checked_graph(bundle, name, roles, graph)
+        engine_class = load_engine_class(str(found.engine))
+        engine = engine_class(bundle.path, found, device=device, threads=threads)
+        inputs = {port.role: port for port in found.inputs}
+        outputs = {port.role: port for port in found.outputs}
         output = next(outputs[role] for role in roles.read if role in outputs)
         return cls(name, engine, inputs, output)
 
@@ -156,34 +158,40 @@ class Component:
         return results
 
 
-def checked_graph(bundle: Bundle, name: str, roles: Roles) -> Graph:
-    """The plain graph of a component, which some engine can run; loads nothing.
+def checked_graph(bundle: Bundle, name: str, roles: Roles, graph: str | None = None) -> Graph:
+    """A graph of a component, which some engine can run; loads nothing.
+
+    Args:
+        bundle: where it lies.
+        name: the component.
+        roles: of the inputs that are fed, and of the output that is read.
+        graph: its name; None for that of the size that is meant.
 
     Raises:
         BundleError: the bundle lacks the component, isn't compiled, or the graph wants other
             inputs or gives other outputs.
     """
-    graph = fitting_graph(bundle, name, roles)
-    if graph.engine is None:
+    found = fitting_graph(bundle, name, roles, graph)
+    if found.engine is None:
         raise BundleError(
             f"{bundle.path} is portable and can't run yet. Compile it first: "
             f"latedge compile {bundle.path} --target onnxruntime -o {bundle.path}.ort"
         )
-    return graph
+    return found
 
 
-def fitting_graph(bundle: Bundle, name: str, roles: Roles) -> Graph:
-    """The plain graph of a component, compiled or not.
+def fitting_graph(bundle: Bundle, name: str, roles: Roles, graph: str | None = None) -> Graph:
+    """A graph of a component, compiled or not; arguments as of `checked_graph`.
 
     Raises:
         BundleError: the bundle lacks the component, or the graph wants other inputs or gives other
             outputs.
     """
-    graph = bundle.graph(name)
-    inputs = {port.role: port for port in graph.inputs}
-    outputs = {port.role: port for port in graph.outputs}
+    found = bundle.graph(name, graph)
+    inputs = {port.role: port for port in found.inputs}
+    outputs = {port.role: port for port in found.outputs}
     _check_roles(f"{name} in {bundle.path}", inputs, outputs, roles)
-    return graph
+    return found
 
 
 def as_fed(array: Array, port: Port) -> Array:

@@ -314,10 +314,11 @@ def _made(
     picture_paths(output, settings.count if which is None else 1)
     check_writable(output)
     # What was asked is known to be right: now the slow part.
+    sized = bundle.at(settings.height, settings.width)
     with (
         _progress() as tell,
         Pipeline.open(
-            bundle, device=engine.device or "cpu", threads=engine.threads, memory=engine.memory
+            sized, device=engine.device or "cpu", threads=engine.threads, memory=engine.memory
         ) as pipe,
     ):
         if recorded is not None:

@@ -1,5 +1,7 @@
 """The components of a bundle and their tokenizers, loaded when they are used, by name.
 
+Of a component with graphs for several sizes each is loaded by itself, when a call is of its size.
+
 `memory` says for how long: "high" keeps what was loaded, and calls run at once; with "low" each
 component is loaded for its own stage and freed after it, and calls queue, so that one component is
 loaded at a time. (A preview that is decoded while a call runs loads the VAE decoder beside the
@@ -14,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal, get_args
 
-from runtimes.bundle import Bundle
+from runtimes.bundle import PLAIN, Bundle
 from runtimes.component import Component, Roles, checked_graph
 from runtimes.errors import EngineError, unknown_name
 from runtimes.process_memory import return_freed_memory
@@ -53,22 +55,22 @@ class Parts:
 
     def __init__(
         self,
-        load: Callable[[str], Component],
+        load: Callable[[str, str], Component],
         tokenizers: Mapping[str, ClipTokenizer],
         memory: Memory = "high",
     ):
         """Nothing is loaded yet.
 
         Args:
-            load: loads a component.
+            load: loads a component's graph, by the names of both.
             tokenizers: by text encoder.
             memory: how long components stay loaded.
         """
         self.tokenizers = tokenizers
         self.memory = memory
         self._load = load
-        self._loaded: dict[str, Component] = {}
-        self._uses: Counter[str] = Counter()
+        self._loaded: dict[tuple[str, str], Component] = {}
+        self._uses: Counter[tuple[str, str]] = Counter()
         self._loading = threading.RLock()
         # Reentrant: a preview is decoded within the turn of the call that it shows.
         self._queue: AbstractContextManager[object] = (
@@ -91,7 +93,7 @@ class Parts:
         """The parts of a compiled bundle.
 
         Args:
-            bundle: where they lie.
+            bundle: where they lie; `first` is loaded for its size.
             first: components that every call takes: checked now, and loaded where they are kept,
                 so that what is wrong with them shows now.
             device: as the engine names it.
@@ -103,8 +105,10 @@ class Parts:
             EngineError: loading failed.
         """
 
-        def load(name: str) -> Component:
-            return Component.open(bundle, name, ROLES[name], device=device, threads=threads)
+        def load(name: str, graph: str) -> Component:
+            return Component.open(
+                bundle, name, ROLES[name], device=device, threads=threads, graph=graph
+            )
 
         for name in first:
             checked_graph(bundle, name, ROLES[name])
@@ -115,7 +119,7 @@ class Parts:
         parts = cls(load, tokenizers, memory)
         try:
             for name in first if memory == "high" else ():
-                with parts.use(name):
+                with parts.use(name, graph=bundle.graph_name(name)):
                     pass
         except BaseException:
             parts.close()
@@ -145,23 +149,26 @@ class Parts:
                     self._turn_ended.notify_all()
 
     @contextmanager
-    def use(self, name: str, watch: Stopwatch | None = None) -> Generator[Component]:
+    def use(
+        self, name: str, watch: Stopwatch | None = None, *, graph: str = PLAIN
+    ) -> Generator[Component]:
         """A component, for as long as the block lasts; loaded if it isn't yet.
 
         Args:
             name: the component.
             watch: takes the time that loading takes.
+            graph: the name of its graph.
 
         Raises:
             BundleError: the bundle lacks it.
             EngineError: loading failed, or the parts are closed.
         """
         with self.turn():
-            component = self._take(name, watch)
+            component = self._take((name, graph), watch)
             try:
                 yield component
             finally:
-                self._give_back(name)
+                self._give_back((name, graph))
 
     def check_open(self) -> None:
         """To be asked between the steps of a call, which then ends before the last one.
@@ -184,19 +191,19 @@ class Parts:
             self._turn_ended.wait_for(lambda: not self._turns)
             self._free()
 
-    def _take(self, name: str, watch: Stopwatch | None) -> Component:
+    def _take(self, part: tuple[str, str], watch: Stopwatch | None) -> Component:
         with self._loading:
-            if name not in self._loaded:
-                with watch.load(name) if watch is not None else nullcontext():
-                    self._loaded[name] = self._load(name)
-            self._uses[name] += 1
-            return self._loaded[name]
+            if part not in self._loaded:
+                with watch.load(part[0]) if watch is not None else nullcontext():
+                    self._loaded[part] = self._load(*part)
+            self._uses[part] += 1
+            return self._loaded[part]
 
-    def _give_back(self, name: str) -> None:
+    def _give_back(self, part: tuple[str, str]) -> None:
         with self._loading:
-            self._uses[name] -= 1
-            if self.memory == "low" and not self._uses[name]:
-                self._loaded.pop(name).engine.close()
+            self._uses[part] -= 1
+            if self.memory == "low" and not self._uses[part]:
+                self._loaded.pop(part).engine.close()
                 return_freed_memory()
 
     def _free(self) -> None:
@@ -210,7 +217,7 @@ class Parts:
 def loaded_parts(tokenizers: Mapping[str, ClipTokenizer], components: Iterable[Component]) -> Parts:
     """Parts that are loaded already: tokenizers by text encoder, and components."""
     by_name = {component.name: component for component in components}
-    return Parts(by_name.__getitem__, tokenizers)
+    return Parts(lambda name, graph: by_name[name], tokenizers)
 
 
 def check_memory(name: str) -> Memory:

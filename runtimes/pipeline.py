@@ -91,7 +91,8 @@ class Pipeline:
 
         Args:
             bundle: its folder (or that of an export by Optimum), or what `open_bundle` gave; the
-                manifest says which engine runs it.
+                manifest says which engine runs it. What was built for several sizes is loaded now
+                for the one that is meant (`Bundle.at`), and for others when a call is of them.
             device: as the engine names it: "cpu", "gpu", "npu", "cuda:0", …
             threads: threads within an operation; None leaves it to the engine.
             memory: "high" loads text encoder, U-Net and VAE decoder now and keeps them, and calls
@@ -111,7 +112,8 @@ class Pipeline:
         parts = Parts.open(
             opened, needed(opened), device=device, threads=threads, memory=check_memory(memory)
         )
-        with parts.use(_of_the_unets_engine(opened)) as component:
+        smallest = _of_the_unets_engine(opened)
+        with parts.use(smallest, graph=opened.graph_name(smallest)) as component:
             origin = Origin(
                 bundle_sha256=opened.sha256,
                 engine=component.engine.version,
@@ -318,16 +320,17 @@ class Pipeline:
 
     def _call(self, settings: Settings, inputs: ReadInputs, watch: Stopwatch) -> Call:
         steps = settings.num_inference_steps
-        plan = make_plan(self.bundle, settings.sampler, steps, settings.choice)
+        bundle = self.bundle.at(settings.height, settings.width)
+        plan = make_plan(bundle, settings.sampler, steps, settings.choice)
         return Call(
-            bundle=self.bundle,
+            bundle=bundle,
             parts=self._parts,
             settings=settings,
             inputs=inputs,
             sampler=plan.sampler,
             levels=plan.levels,
             prediction_type=plan.prediction_type,
-            stages=stages_of(self.bundle, settings, plan),
+            stages=stages_of(bundle, settings, plan),
             generator=Generator(settings.seed),
             watch=watch,
         )

@@ -46,7 +46,7 @@ def sample(call: Call, callback: Callback | None = None) -> tuple[Start, Floats]
     start = load_task(call.settings.task).start(call)
     x = start.x
     for stage, texts in zip(call.stages, prompted, strict=True):
-        with call.parts.use(stage.unet, call.watch) as unet:
+        with call.use(stage.unet) as unet:
             denoiser = _denoiser(call, stage, unet, start, texts)
             with call.watch.lap("loop"):
                 x = _loop(call, stage, denoiser, replace(start, x=x), callback)
@@ -65,7 +65,7 @@ def decoded(call: Call, latents: Floats, watch: Stopwatch) -> Floats:
         EngineError: the decoder failed or gave NaN.
     """
     tile = tile_of(call.bundle, "vae_decoder", call.settings)
-    with call.parts.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
+    with call.use("vae_decoder", watch) as decoder, watch.lap("vae_decoder"):
         return decode(decoder, latents, call.bundle.manifest.latents, tile)
 
 

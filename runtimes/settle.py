@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 from runtimes.abilities import check_able, check_task
+from runtimes.built_sizes import at_asked_size
 from runtimes.bundle import Bundle
 from runtimes.guidance.check import check_guided_calls, settle_guidance
 from runtimes.inputs import NO_INPUTS, Inputs
@@ -53,6 +54,7 @@ def settle(
     """
     check_names(options, names_of(Options))
     check_able(bundle)
+    bundle = at_asked_size(bundle, options.get("height"), options.get("width"))
     read = ReadInputs.of(inputs)
     task = pick_task(read.given, bundle.manifest.tasks)
     check_task(bundle, task)

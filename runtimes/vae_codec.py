@@ -50,7 +50,7 @@ def encode_mode(call: Call, pixels: Floats) -> Floats:
 
 def _encoded(call: Call, pixels: Floats) -> tuple[Floats, bool]:
     """What the encoder gives, and whether these are latents rather than a distribution's."""
-    with call.parts.use("vae_encoder", call.watch) as encoder, call.watch.lap("vae_encoder"):
+    with call.use("vae_encoder") as encoder, call.watch.lap("vae_encoder"):
         tile = tile_of(call.bundle, "vae_encoder", call.settings)
         found = vae.encode(encoder, pixels, call.bundle.manifest.latents, tile)
         return found, encoder.output.role == "latents"

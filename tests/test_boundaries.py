@@ -37,16 +37,6 @@ SDK_FILES: dict[str, frozenset[str]] = {
             "benchmarks/interop/draw_genai.py",
         }
     ),
-    "coremltools": frozenset(
-        {
-            "exporter/coreml/compress/emit.py",
-            "exporter/coreml/convert.py",
-            "exporter/coreml/job.py",
-            "exporter/coreml/lower/rules.py",
-            "exporter/coreml/package.py",
-            "exporter/coreml/targets.py",
-        }
-    ),
 }
 """SDK → its engine, target and probe files, which alone import it, what counts its graphs, and what
 runs a peer on it."""

@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 from exporter.clip_cache import compiled_clip
 from exporter.progress import Progress, silent
 from exporter.sources.clip_folder import ClipFolder, open_clip_folder
-from runtimes.engine import ENGINES, Engine, load_engine_class
+from runtimes.engine import Engine, load_engine_class
 from runtimes.errors import EngineError, unknown_name
 from runtimes.pictures import to_uint8
 
 Vector = NDArray[np.float64]
+
+ENGINES = ("onnxruntime", "openvino")
+"""Those that run a CLIP, which is compiled from its ONNX graphs; the first that is installed."""
 
 
 class ClipScorer:
@@ -121,7 +124,7 @@ def _installed(engine: str | None) -> str:
     """
     if engine is not None and engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES)
-    wanted = tuple(ENGINES) if engine is None else (engine,)
+    wanted = ENGINES if engine is None else (engine,)
     for name in wanted:
         if find_spec(name) is not None:
             return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtimes.bundle import Bundle
+from runtimes.component import Component
 from runtimes.engine import Array
 from runtimes.noise import Generator
 from runtimes.parts import Parts
@@ -50,6 +52,16 @@ class Call:
     watch: Stopwatch
     prediction_type: str
     stages: tuple[Stage, ...]
+
+    def use(self, name: str, watch: Stopwatch | None = None) -> AbstractContextManager[Component]:
+        """A component for as long as the block lasts: its graph for the size of the call.
+
+        Args:
+            name: the component.
+            watch: takes the time that loading takes, in place of the call's.
+        """
+        watch = self.watch if watch is None else watch
+        return self.parts.use(name, watch, graph=self.bundle.graph_name(name))
 
     @property
     def begin(self) -> int:

@@ -121,7 +121,8 @@ def test_unknown_memory_is_refused_before_anything_is_loaded(
 def test_loading_is_timed_by_component(fake_bundle: Write) -> None:
     watch = Stopwatch()
 
-    def load(name: str) -> Component:
+    def load(name: str, graph: str) -> Component:
+        assert graph == "model"
         return component(name, np.zeros(1, np.float32))
 
     parts = Parts(load, {})

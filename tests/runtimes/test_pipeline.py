@@ -729,7 +729,9 @@ def test_bundles_for_something_else_are_refused(
 def test_unknown_engines_are_refused(fake_bundle: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = fake_bundle()
     monkeypatch.delitem(ENGINES, "fake")
-    with pytest.raises(UsageError, match="unknown engine 'fake'; known are onnxruntime, openvino"):
+    with pytest.raises(
+        UsageError, match="unknown engine 'fake'; known are coreml, onnxruntime, openv"
+    ):
         Pipeline.open(bundle)
 
 

@@ -93,7 +93,7 @@ def test_the_first_engine_that_is_installed_is_taken(
 
 
 def test_wrong_requests_are_refused_before_an_export(tiny_clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unknown engine 'torch'; known are onnxruntime"):
+    with pytest.raises(UsageError, match="unknown engine 'torch'; known are onnxruntime, op"):
         ClipScorer.open(tiny_clip, engine="torch")
     with pytest.raises(SourceError, match="is no such folder"):
         ClipScorer.open(tmp_path / "absent")

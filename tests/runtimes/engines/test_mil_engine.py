@@ -14,7 +14,7 @@ import pytest
 
 from runtimes.engine import Array, EngineClass
 from runtimes.engines.mil import DEVICES, MilEngine
-from runtimes.errors import EngineError, LatedgeError, UsageError
+from runtimes.errors import EngineError, UsageError
 from runtimes.manifest import DType, Graph, Port
 from tests.conftest import Once
 from tests.runtimes.mil.packages import (
@@ -166,10 +166,10 @@ def test_packages_that_are_not_the_manifests_are_refused(
         opened(bundle, described)
 
 
-@pytest.mark.parametrize("file", [FILE, WEIGHTS])
-def test_missing_files_are_named(file: str, private: Path) -> None:
+@pytest.mark.parametrize(("file", "error"), [(FILE, EngineError), (WEIGHTS, EngineError)])
+def test_missing_files_are_named(file: str, error: type[Exception], private: Path) -> None:
     (private / file).unlink()
-    with pytest.raises(EngineError, match=re.escape(f"{private / file} is missing")):
+    with pytest.raises(error, match=re.escape(f"{private / file} is missing")):
         opened(private)
 
 
@@ -192,5 +192,5 @@ def test_damaged_packages_are_refused(
     damage: Callable[[Path], object], message: str, private: Path
 ) -> None:
     damage(private)
-    with pytest.raises(LatedgeError, match=message):
+    with pytest.raises(EngineError, match=message):
         opened(private)
