@@ -23,7 +23,17 @@ CONVENIENCES = frozenset({"PIL", "rich", "typer"})
 """Base dependencies that `import latedge` leaves alone too: each is imported on use."""
 
 SDK_FILES: dict[str, frozenset[str]] = {
-    "coremltools": frozenset({"runtimes/engines/coreml.py"}),
+    "coremltools": frozenset(
+        {
+            "runtimes/engines/coreml.py",
+            "exporter/coreml/compress/emit.py",
+            "exporter/coreml/convert.py",
+            "exporter/coreml/job.py",
+            "exporter/coreml/lower/rules.py",
+            "exporter/coreml/package.py",
+            "exporter/coreml/targets.py",
+        }
+    ),
     "onnxruntime": frozenset(
         {"runtimes/engines/ort.py", "benchmarks/peers/workers/diffusers_pipelines.py"}
     ),

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from exporter.coreml.lower import load_rules
-from exporter.coreml.lower.rules import MIL_DTYPES, Constants, Lowering, Var, Weight, builder
+from exporter.coreml.lower.rules import MIL_DTYPES, Constants, Lowering, Var, builder
 from exporter.coreml.program import Program, shape_of, value_of
-from exporter.errors import CompileError
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -92,30 +85,3 @@ def _cast_out(mb: Any, lowering: Lowering, program: Program, feature: Feature) -
     if MIL_DTYPES[value_of(program.outputs[feature.port]).dtype] == short:
         return mb.identity(x=found, name=feature.name)
     return mb.cast(x=found, dtype=short, name=feature.name)
-
-
-class MappedConstants:
-    """Constants whose values are those of arrays that lie in a file, as they are.
-
-    Each weight becomes one constant, also where several operators use it.
-    """
-
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        """Takes arrays by Diffusers key, in the program's dtype."""
-        self._arrays = arrays
-        self._made: dict[Weight, Var] = {}
-
-    def constant(self, weight: Weight, *, matrix: bool) -> Var:
-        """See `Constants.constant`.
-
-        Raises:
-            CompileError: there is no such weight.
-        """
-        del matrix
-        if weight.key not in self._arrays:
-            raise CompileError(f"the bundle has no weight {weight.key}. Export it again.")
-        if weight not in self._made:
-            values = self._arrays[weight.key].reshape(weight.shape)
-            assert values.dtype == np.dtype(str(weight.dtype).removeprefix("torch."))
-            self._made[weight] = builder().const(val=values, name=weight.key)
-        return self._made[weight]

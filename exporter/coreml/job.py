@@ -8,17 +8,22 @@ from pathlib import Path
 import msgspec
 
 from exporter.components import component as load_component
-from exporter.coreml.convert import Feature, MappedConstants, add_function
+from exporter.coreml.compress.compression import Compression
+from exporter.coreml.compress.scheme import parse_scheme
+from exporter.coreml.constants import MappedConstants
+from exporter.coreml.convert import Feature, add_function
 from exporter.coreml.mapped_weights import Array, mapped_weights
 from exporter.coreml.package import MODEL, WEIGHTS, Description, fresh_names, save
 from exporter.coreml.ports import package_ports
 from exporter.coreml.program import Program, capture_program
 from exporter.coreml.rewrites import rewrite_attention
+from exporter.coreml.rewrites.halves import split_program
 from exporter.coreml.sizes import Size, function_name, graph_name
 from exporter.coreml.swift import check_packages, package_names
 from exporter.coreml.swift_notes import obstacles
 from exporter.coreml.targets import check_target
 from exporter.phases import CONVERT, begin
+from exporter.weight_map import Mapped, write_weight_map
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
 from runtimes.version import VERSION
@@ -96,13 +101,15 @@ def make(job: Job) -> Component:
         forms = [_form(job, bundle, size, arrays) for size in _own_sizes(job, bundle)]
         begin(CONVERT)
         names = package_names(job.component, chunked=job.chunked)
+        weight_map: dict[str, Mapped] = {}
         for part, name in enumerate(names):
-            _write(job, forms, part, folder / name, arrays)
+            weight_map |= _write(job, forms, part, folder / name, arrays)
     graphs = {graph_name(job.sizes, form.size): _graph(job, form, names) for form in forms}
     if not obstacles(bundle, batch=job.unet_batch):
         packages = [folder / name for name in names]
         check_packages(job.component, packages, is_xl=bundle.manifest.conditioning is not None)
-    return Component(graphs=graphs)
+    map_name = write_weight_map(folder, weight_map)
+    return Component(graphs=graphs, weight_map=f"{job.component}/{map_name}")
 
 
 def _own_sizes(job: Job, bundle: Bundle) -> tuple[Size, ...]:
@@ -137,20 +144,19 @@ def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> 
     rewrite_attention(program, job.attention)
     parts = (program,)
     if job.chunked:
-        from exporter.coreml.rewrites.halves import split_program
-
         parts = split_program(program, lambda key: arrays[key].nbytes)
     return _Form(size, parts, inputs, outputs)
 
 
 def _write(
     job: Job, forms: Sequence[_Form], part: int, path: Path, arrays: Mapping[str, Array]
-) -> None:
-    """Lowers one part at all sizes and writes its package."""
+) -> dict[str, Mapped]:
+    """Lowers one part at all sizes and writes its package; gives where its weights are."""
     from coremltools.converters.mil.mil import Program as MilProgram
 
     deployment = check_target(job.deployment_target)
-    constants = MappedConstants(arrays)
+    compression = None if job.compression is None else Compression(parse_scheme(job.compression))
+    constants = MappedConstants(arrays, compression, deployment.ios)
     mil = MilProgram()
     with fresh_names():
         for form in forms:
@@ -165,6 +171,7 @@ def _write(
                 deployment.sdk,
             )
     save(mil, path, target=deployment.sdk, description=_description(path.stem))
+    return constants.weight_map()
 
 
 def _features(

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exporter.compile_config import CompileConfig
+from exporter.coreml.compress.scheme import check_scheme, parse_scheme
 from exporter.coreml.job import Job
 from exporter.coreml.options import (
     ATTENTION,
@@ -33,6 +34,10 @@ from exporter.targets import Compiled, Target
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
 from runtimes.manifest import Arithmetic
+
+COMPRESSED = ("text_encoder", "text_encoder_2", "unet", "unet_refiner")
+"""What `--compress` is for. The VAE is small and pictures come out of it: it stays in halves, as in
+Apple's converter."""
 
 BATCH = 2
 """Of the U-Net: both guidance halves at once, as Apple's package feeds it."""
@@ -78,9 +83,7 @@ class CoreMl(Target):
         attention = self._options.attention or ATTENTION
         check_attention(attention, deployment.ios)
         if self._options.compression is not None:
-            from exporter.coreml.compress.scheme import check_scheme, read_scheme
-
-            check_scheme(read_scheme(self._options.compression), deployment)
+            check_scheme(parse_scheme(self._options.compression), deployment.ios)
         _check_components(bundle)
         sizes = self._settled_sizes(bundle, config)
         check_sizes(sizes, deployment)
@@ -127,7 +130,7 @@ class CoreMl(Target):
             arithmetic=arithmetic,
             deployment_target=settled.deployment_target,
             attention=settled.attention,
-            compression=self._options.compression,
+            compression=self._options.compression if name in COMPRESSED else None,
             sizes=settled.sizes,
             batch=sizes["batch"],
             unet_batch=settled.batch,

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.coreml.convert import Feature, MappedConstants, add_function
+from exporter.coreml.constants import MappedConstants
+from exporter.coreml.convert import Feature, add_function
 from exporter.coreml.lower import load_rules
 from exporter.coreml.lower.rules import RULES
 from exporter.coreml.package import Description, fresh_names, save
