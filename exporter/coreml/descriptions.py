@@ -23,7 +23,7 @@ FEATURES = {
     "timestep": "The timestep, once for each sample.",
     "encoder_hidden_states": "Texts' states: channels along the second axis, tokens the last.",
     "text_embeds": "The second text encoder's pooled state.",
-    "time_ids": "Original size, crop and target size in pixels, or an aesthetic score for the last.",
+    "time_ids": "Original size, crop and target size in pixels, or a score in the last place.",
     "noise_pred": "What the U-Net predicts of the noise in the latents.",
     "z": "Latents, divided by the scaling factor.",
     "image": "The picture: red, green and blue from -1 to 1.",
