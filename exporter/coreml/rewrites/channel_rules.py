@@ -128,15 +128,14 @@ def _read_anew(twin: Twin, reading: Reading | None) -> Twin | None:
 
 def _linear(layout: ChannelLayout, node: Node) -> Twin | None:
     """A 1×1 convolution."""
-    source, weight, *bias = node.args
-    if source not in layout.twins or not isinstance(weight, Node):
-        return None
-    twin = layout.twins[source]
+    twin, weight = layout.twins[_first(node)], node.args[1]
+    assert isinstance(weight, Node)
     if not channels_last(twin.reading):
         return None
     given, taken = shape_of(weight)
     kernel = layout.call(_aten.reshape.default, weight, [given, taken, 1, 1])
-    found = layout.call(_aten.conv2d.default, twin.node, kernel, *bias)
+    bias = _argument(node, 2, "bias", None)
+    found = layout.call(_aten.conv2d.default, twin.node, kernel, bias)
     return Twin(found, with_channels(twin.reading, given))
 
 
@@ -144,14 +143,15 @@ def _layer_norm(layout: ChannelLayout, node: Node) -> Twin | None:
     twin, sizes = layout.twins[_first(node)], _listed(node.args[1])
     if not channels_last(twin.reading) or len(sizes) != 1:
         return None
-    weight, bias, eps = (*node.args[2:5], *(None, None, 1e-5)[len(node.args[2:5]) :])
+    weight, bias = _argument(node, 2, "weight", None), _argument(node, 3, "bias", None)
+    eps = _argument(node, 4, "eps", 1e-5)
     return Twin(layout.call(CHANNEL_NORM, twin.node, weight, bias, eps), twin.reading)
 
 
 def _split(layout: ChannelLayout, node: Node) -> Twin | None:
     """Pieces of the channels; each is found by `_getitem`."""
     twin = layout.twins[_first(node)]
-    size, axis = node.args[1], int(str((*node.args, 0)[2]))
+    size, axis = node.args[1], int(_argument(node, 2, "dim", 0))
     if not channels_last(twin.reading) or axis % (len(twin.reading) + 1) != len(twin.reading):
         return None
     found = layout.call(_aten.split.Tensor, twin.node, size, _CHANNELS)
@@ -170,7 +170,7 @@ def _getitem(layout: ChannelLayout, node: Node) -> Twin | None:
 def _concat(layout: ChannelLayout, node: Node) -> Twin | None:
     """Side by side along the channels or the sequence of [b, s, c]."""
     given: Any = node.args[0]
-    axis = int(str((*node.args, 0)[1])) % len(shape_of(node))
+    axis = int(_argument(node, 1, "dim", 0)) % len(shape_of(node))
     if len(shape_of(node)) != 3 or axis == 0:
         return None
     readings = {one: _sequence(one) for one in given}
@@ -213,6 +213,11 @@ def _first(node: Node) -> Node:
     source = node.args[0]
     assert isinstance(source, Node)
     return source
+
+
+def _argument(node: Node, place: int, name: str, default: Any) -> Any:
+    """By place or by name."""
+    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
 def _listed(given: Any) -> list[int]:

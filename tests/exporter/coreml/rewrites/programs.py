@@ -89,8 +89,13 @@ def copied(program: Program) -> Program:
     return subprogram(program, program.inputs, program.outputs)
 
 
-@cache
 def case(name: str, *, half: bool = False) -> Case:
+    """A network as captured: once a process, so never rewrite its program itself."""
+    return _captured(name, half)
+
+
+@cache
+def _captured(name: str, half: bool) -> Case:
     model, folder, part, own = _NETWORKS[name]
     networks = MODELS[model].networks
     network = networks[folder]

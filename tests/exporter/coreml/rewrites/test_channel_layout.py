@@ -55,6 +55,14 @@ def unbiased(program: Program, given: Values, x: Node) -> Node:
     return program.call(_aten.linear.default, x, given["weight"])
 
 
+def named(program: Program, given: Values, x: Node) -> Node:
+    x = program.call(_aten.layer_norm.default, x, [C], bias=given["scale"], eps=0.5)
+    x = program.call(_aten.linear.default, x, given["weight"], bias=given["bias"])
+    pieces = program.call(_aten.split.Tensor, x, 2, dim=2)
+    parts = [program.call(operator.getitem, pieces, n) for n in range(4)]
+    return program.call(_aten.cat.default, parts[::-1], dim=-1)
+
+
 def norm(program: Program, given: Values, x: Node) -> Node:
     return program.call(_aten.layer_norm.default, x, [C], given["scale"], given["scale"], 1e-3)
 
@@ -155,6 +163,7 @@ def test_behind_an_operator_without_a_rule_the_layout_goes_on() -> None:
     [
         (linear, 0),
         (unbiased, 0),
+        (named, 0),
         (norm, 0),
         (plain_norm, 0),
         (gated, 0),
