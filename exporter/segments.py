@@ -203,7 +203,11 @@ def _scalar(name: str) -> onnx.ValueInfoProto:
 
 def _typed(name: str, array: Array) -> onnx.ValueInfoProto:
     dtype = helper.np_dtype_to_tensor_dtype(array.dtype)
-    return helper.make_tensor_value_info(name, dtype, [None] * array.ndim)
+    # A list of sizes is as long as it is: of an unknown length, Resize refuses it.
+    is_sizes = array.ndim == 1 and array.dtype.kind == "i"
+    return helper.make_tensor_value_info(
+        name, dtype, array.shape if is_sizes else [None] * array.ndim
+    )
 
 
 def _largest(names: Sequence[str], found: Mapping[str, Array]) -> Extreme:

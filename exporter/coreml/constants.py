@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from exporter.coreml.compress.compression import Compression
+from exporter.coreml.compress.emit import emit
+from exporter.coreml.compress.tensor import Compressed, compress
 from exporter.coreml.lower.rules import Var, Weight, builder
 from exporter.coreml.mapped_weights import Array
 from exporter.errors import CompileError
 from exporter.weight_map import Mapped
 
 
-class MappedConstants:
-    """Constants whose values are those of arrays that lie in a file.
+class PackageWeights:
+    """The weights of a package, which all its functions share.
 
-    Each weight becomes one constant, also where several operators use it. What is compressed is in
-    memory, everything else stays in the file.
+    What is compressed is in memory, everything else stays in its file.
     """
 
     def __init__(
@@ -35,21 +37,13 @@ class MappedConstants:
         """
         self._arrays = arrays
         self._compression = compression
+        self._compressed: dict[Weight, Compressed] = {}
+        self._placed: dict[Weight, Var] = {}
         self._target = target
-        self._made: dict[Weight, Var] = {}
-        self._compressed: set[str] = set()
 
-    def constant(self, weight: Weight, *, matrix: bool) -> Var:
-        """See `exporter.coreml.lower.rules.Constants`.
-
-        Raises:
-            CompileError: there is no such weight.
-        """
-        if weight.key not in self._arrays:
-            raise CompileError(f"the bundle has no weight {weight.key}. Export it again.")
-        if weight not in self._made:
-            self._made[weight] = self._new(weight, matrix=matrix)
-        return self._made[weight]
+    def constants(self) -> MappedConstants:
+        """Those of one function."""
+        return MappedConstants(self)
 
     def weight_map(self) -> dict[str, Mapped]:
         """Where each weight is, by the names that a saved program has."""
@@ -59,17 +53,55 @@ class MappedConstants:
                 dtype=str(self._arrays[weight.key].dtype),
                 layout="canonical",
                 shape=weight.shape,
-                adaptable=weight.key not in self._compressed,
+                adaptable=weight not in self._compressed,
             )
-            for weight, var in self._made.items()
+            for weight, var in self._placed.items()
         }
 
-    def _new(self, weight: Weight, *, matrix: bool) -> Var:
+    def place(self, weight: Weight, *, matrix: bool) -> Var:
+        """Adds a weight to the function that is being built.
+
+        Raises:
+            CompileError: there is no such weight, or it can't be compressed.
+        """
+        if weight.key not in self._arrays:
+            raise CompileError(f"the bundle has no weight {weight.key}. Export it again.")
         values = self._arrays[weight.key].reshape(weight.shape)
         assert values.dtype == np.dtype(str(weight.dtype).removeprefix("torch."))
-        if matrix and self._compression is not None:
-            made = self._compression.emit(weight.key, values, weight.shape, self._target)
-            if made is not None:
-                self._compressed.add(weight.key)
-                return made
-        return builder().const(val=values, name=weight.key)
+        compressed = self._compress(weight, values) if matrix else None
+        if compressed is not None:
+            var = emit(re.sub(r"\W", "_", weight.key), compressed, self._target)
+        else:
+            var = builder().const(val=values, name=weight.key)
+        self._placed.setdefault(weight, var)
+        return var
+
+    def _compress(self, weight: Weight, values: Array) -> Compressed | None:
+        """A weight compressed, once for all functions; None for one that stays as it is."""
+        if self._compression is None:
+            return None
+        scheme = self._compression.scheme_of(weight.key, weight.shape)
+        if scheme is None:
+            return None
+        if weight not in self._compressed:
+            self._compressed[weight] = compress(values, scheme, key=weight.key)
+        return self._compressed[weight]
+
+
+class MappedConstants:
+    """The constants of one function: each weight is one, also where several operators use it."""
+
+    def __init__(self, weights: PackageWeights) -> None:
+        """Takes the weights of the package."""
+        self._weights = weights
+        self._made: dict[Weight, Var] = {}
+
+    def constant(self, weight: Weight, *, matrix: bool) -> Var:
+        """See `exporter.coreml.lower.rules.Constants`.
+
+        Raises:
+            CompileError: see `PackageWeights.place`.
+        """
+        if weight not in self._made:
+            self._made[weight] = self._weights.place(weight, matrix=matrix)
+        return self._made[weight]

@@ -10,10 +10,11 @@ import msgspec
 from exporter.components import component as load_component
 from exporter.coreml.compress.compression import Compression
 from exporter.coreml.compress.scheme import parse_scheme
-from exporter.coreml.constants import MappedConstants
+from exporter.coreml.constants import PackageWeights
 from exporter.coreml.convert import Feature, add_function
+from exporter.coreml.descriptions import describe
 from exporter.coreml.mapped_weights import Array, mapped_weights
-from exporter.coreml.package import MODEL, WEIGHTS, Description, fresh_names, save
+from exporter.coreml.package import MODEL, WEIGHTS, fresh_names, save
 from exporter.coreml.ports import package_ports
 from exporter.coreml.program import Program, capture_program
 from exporter.coreml.rewrites import rewrite_attention
@@ -26,7 +27,6 @@ from exporter.phases import CONVERT, begin
 from exporter.weight_map import Mapped, write_weight_map
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
-from runtimes.version import VERSION
 
 TEXT_LENGTH = 77
 """Tokens that CLIP reads, and a U-Net is told."""
@@ -104,7 +104,10 @@ def make(job: Job) -> Component:
         weight_map: dict[str, Mapped] = {}
         for part, name in enumerate(names):
             weight_map |= _write(job, forms, part, folder / name, arrays)
-    graphs = {graph_name(job.sizes, form.size): _graph(job, form, names) for form in forms}
+    graphs = {
+        graph_name(job.sizes, form.size): _graph(job, form, names, several=len(forms) > 1)
+        for form in forms
+    }
     if not obstacles(bundle, batch=job.unet_batch):
         packages = [folder / name for name in names]
         check_packages(job.component, packages, is_xl=bundle.manifest.conditioning is not None)
@@ -156,7 +159,7 @@ def _write(
 
     deployment = check_target(job.deployment_target)
     compression = None if job.compression is None else Compression(parse_scheme(job.compression))
-    constants = MappedConstants(arrays, compression, deployment.ios)
+    weights = PackageWeights(arrays, compression, deployment.ios)
     mil = MilProgram()
     with fresh_names():
         for form in forms:
@@ -167,11 +170,12 @@ def _write(
                 program,
                 _features(job, program.inputs, form.inputs),
                 _features(job, program.outputs, form.outputs),
-                constants,
+                weights.constants(),
                 deployment.sdk,
             )
-    save(mil, path, target=deployment.sdk, description=_description(path.stem))
-    return constants.weight_map()
+    description = describe(job.component, part=part, parts=len(forms[0].parts))
+    save(mil, path, target=deployment.sdk, description=description)
+    return weights.weight_map()
 
 
 def _features(
@@ -188,13 +192,9 @@ def _features(
     )
 
 
-def _description(name: str) -> Description:
-    return Description(text=f"{name}, made by latedge {VERSION}")
-
-
-def _graph(job: Job, form: _Form, names: Sequence[str]) -> Graph:
+def _graph(job: Job, form: _Form, names: Sequence[str], *, several: bool) -> Graph:
     """The entry of one size in the manifest."""
-    function = function_name(job.sizes, form.size)
+    function = function_name(job.sizes, form.size) if several else None
     files = [f"{job.component}/{name}/{MODEL}" for name in names]
     return Graph(
         file=files[0],
@@ -205,6 +205,6 @@ def _graph(job: Job, form: _Form, names: Sequence[str]) -> Graph:
         precision=job.precision,
         engine="coreml",
         arithmetic=job.arithmetic,
-        function=function if len(job.sizes) > 1 else None,
+        function=function,
         compression=job.compression,
     )

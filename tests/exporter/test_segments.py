@@ -33,6 +33,21 @@ def test_pieces_give_what_the_whole_gives(
     assert extreme.magnitude == pytest.approx(_largest_of_torch(bundle.path, feeds), rel=1e-4)
 
 
+def test_lists_of_sizes_are_handed_on(exported: Callable[[str], Path]) -> None:
+    # The size that a U-Net's way up resizes to is computed in another piece.
+    bundle = open_bundle(exported("tiny-sd15"))
+    graph = bundle.graph("unet")
+    draw = Generator(0).randn
+    feeds = {
+        "sample": draw((1, 4, 12, 20)),
+        "timestep": np.array([500.0], np.float32),
+        "encoder_hidden_states": draw((1, 77, int(graph.inputs[2].shape[2]))),
+    }
+    (found,), _ = SegmentedGraph(bundle.path, graph, 1).run([feeds])
+    whole = np.asarray(open_lowered(bundle.path, graph)(feeds)["out_sample"], np.float32)
+    np.testing.assert_allclose(found["out_sample"], whole, atol=2e-5)
+
+
 def _largest_of_torch(folder: Path, feeds: dict[str, np.ndarray]) -> float:
     """The largest magnitude of what the network's convolutions and sums give, by hooks.
 

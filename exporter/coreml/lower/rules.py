@@ -142,6 +142,13 @@ class Lowering:
             return self.mb.const(val=as_mil(torch.tensor(found, dtype=dtype).numpy()))
         return found
 
+    def widened(self, given: Node, result: Node) -> Var:
+        """A node's value in the dtype of what is made of it, as torch promotes operands."""
+        found, wanted = self.var(given), MIL_DTYPES[value_of(result).dtype]
+        if MIL_DTYPES[value_of(given).dtype] == wanted:
+            return found
+        return self.mb.cast(x=found, dtype=wanted)
+
     def matrix(self, given: Any) -> Var:
         """The weight that a convolution or a linear layer multiplies by."""
         found = self.value(given)

@@ -48,12 +48,12 @@ def transpose(low: Lowering, node: Node) -> Var:
     return low.mb.transpose(x=low.var(node.args[0]), perm=order)
 
 
-@rule(_aten.cat.default)
+@rule(_aten.cat.default, _aten.concat.default)
 def concat(low: Lowering, node: Node) -> Var:
-    """Tensors side by side."""
+    """Tensors side by side, in the widest of their dtypes."""
     listed: Any = node.args[0]
     axis = int(argument(node, 1, "dim", 0)) % len(shape_of(node))
-    return low.mb.concat(values=[low.var(one) for one in listed], axis=axis)
+    return low.mb.concat(values=[low.widened(one, node) for one in listed], axis=axis)
 
 
 @rule(_aten.split.Tensor, _aten.split_with_sizes.default)

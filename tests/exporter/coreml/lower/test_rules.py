@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.coreml.constants import MappedConstants
+from exporter.coreml.constants import PackageWeights
 from exporter.coreml.convert import Feature, add_function
 from exporter.coreml.lower import load_rules
 from exporter.coreml.lower.rules import RULES
@@ -114,7 +114,7 @@ def _evaluated(
     target, mil = check_target("iOS18").sdk, MilProgram()
     inputs = tuple(Feature(name, name, "float32") for name in program.inputs)
     with fresh_names():
-        constants = MappedConstants(weights)
+        constants = PackageWeights(weights).constants()
         add_function(
             mil, "main", program, inputs, (Feature("y", "y", "float32"),), constants, target
         )
