@@ -13,7 +13,7 @@ import numpy as np
 
 from runtimes.errors import EngineError
 from runtimes.mil.check import CONST, CONSTEXPR, arguments, check_program
-from runtimes.mil.ops.table import OPS
+from runtimes.mil.ops.table import MOVING, OPS
 from runtimes.mil.package import Package
 from runtimes.mil.program import Feature, Function, Interface, NamedType, Operation, Value
 from runtimes.mil.signature import parameters
@@ -109,7 +109,7 @@ class Executor:
                     f"{self._package.path}: the input {one.name!r} has shape {list(shape)}; the "
                     f"package takes {_sizes(feature)}."
                 )
-        return self._settle(one, feeds[one.name])
+        return self._settle(one, feeds[one.name], self._rounds)
 
     def _run(self, operation: Operation, held: dict[str, Array]) -> None:
         taken = parameters(operation.op)
@@ -117,8 +117,9 @@ class Executor:
         for name, bound in arguments(operation).items():
             values = tuple(self._argument(one, held) for one in bound)
             given[name] = values if taken[name].is_several else values[0]
+        rounds = self._rounds and operation.op not in MOVING
         for one, result in self._results(operation, given):
-            held[one.name] = self._settle(one, result)
+            held[one.name] = self._settle(one, result, rounds)
 
     def _results(
         self, operation: Operation, given: Mapping[str, object]
@@ -162,11 +163,11 @@ class Executor:
         # it would be another weight.
         return self._checked(one, made).astype(_type(one).dtype.stored, copy=False)
 
-    def _settle(self, one: NamedType, array: Array) -> Array:
+    def _settle(self, one: NamedType, array: Array, rounds: bool) -> Array:
         """A value as it is held from here on."""
         dtype = _type(one).dtype
         settled = self._checked(one, array).astype(dtype.held, copy=False)
-        return round_to_half(settled) if self._rounds and dtype.name == "fp16" else settled
+        return round_to_half(settled) if rounds and dtype.name == "fp16" else settled
 
     def _checked(self, one: NamedType, array: Array) -> Array:
         if not _type(one).fits(np.shape(array)):

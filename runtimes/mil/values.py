@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+_CHUNK = 1 << 15
+
 
 @dataclass(frozen=True)
 class DataType:
@@ -98,5 +100,10 @@ class TensorType:
 
 def round_to_half(array: Array) -> Array:
     """Float32 numbers rounded to the nearest half, ties to even; beyond 65504 infinite."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    result = np.empty_like(flat)
     with np.errstate(over="ignore", invalid="ignore"):
-        return array.astype(np.float16).astype(np.float32)
+        for start in range(0, flat.size, _CHUNK):  # so that the halves stay in the cache
+            part = slice(start, start + _CHUNK)
+            result[part] = flat[part].astype(np.float16)
+    return result.reshape(array.shape)

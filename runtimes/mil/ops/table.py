@@ -161,3 +161,10 @@ OPS: Mapping[str, Callable[..., Result]] = {
     "upsample_nearest_neighbor": resizing.upsample_nearest_neighbor,
 }
 """Operator → function, for the operation sets up to iOS 18."""
+
+MOVING: frozenset[str] = frozenset(
+    name
+    for name, function in OPS.items()
+    if function.__module__ in (shapes.__name__, slicing.__name__)
+)
+"""Those whose results are elements of what they take, and so are in its precision."""

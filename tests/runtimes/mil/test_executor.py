@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -264,7 +263,6 @@ def test_values_are_freed_behind_their_last_use(monkeypatch: pytest.MonkeyPatch)
     alive: list[bool] = []
 
     def noted(x: Array) -> Array:
-        gc.collect()
         alive.append(seen[0]() is not None) if seen else None
         result = x + 1
         seen.append(weakref.ref(result))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from runtimes.mil.executor import Executor
-from runtimes.mil.ops.table import OPS
+from runtimes.mil.ops.table import MOVING, OPS
 from runtimes.mil.package import open_package
 from runtimes.mil.values import Array
 from tests.runtimes.mil.compressed_cases import COMPRESSED
-from tests.runtimes.mil.op_cases import CASES, FEEDS, expected_of, outputs_of, write_program
+from tests.runtimes.mil.op_cases import CASES, FEEDS, TABLE, expected_of, outputs_of, write_program
 
 OPSETS = ("iOS16", "iOS17", "iOS18")
 
@@ -48,6 +48,18 @@ def test_op_gives_what_torch_gives(label: str, evaluated: Evaluated) -> None:
         wanted = expected.astype(np.float64)
         scale = max(1.0, float(np.abs(wanted).max()))
         np.testing.assert_allclose(found[name], wanted, rtol=0, atol=RTOL * scale)
+
+
+def test_moving_ops_make_no_new_numbers(evaluated: Evaluated) -> None:
+    """The executor rounds nothing of what they give."""
+    there = np.concatenate([array.reshape(-1) for array in (*FEEDS.values(), TABLE)])
+    moved = [label for label, case in CASES.items() if case.op in MOVING]
+    assert {CASES[label].op for label in moved} == MOVING
+    for label in moved:
+        for name in outputs_of(label):
+            found = evaluated(CASES[label].opset)[1][name]
+            # Sizes and what `slice_update` is given are integers.
+            assert found.dtype.kind != "f" or np.isin(found, there).all(), label
 
 
 def test_every_op_is_tested() -> None:
