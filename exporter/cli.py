@@ -254,6 +254,13 @@ def verify(
             "--layers", help="Compare the components a layer at a time, in little memory."
         ),
     ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a compiled bundle's engine; if absent the CPU, or reference: NumPy in Core "
+            "ML's place."
+        ),
+    ] = None,
     config: Config = None,
     tokenizer: Tokenizer = None,
     vae: Vae = None,
@@ -297,6 +304,7 @@ def verify(
         image=image,
         by_layer=layers,
         force=force,
+        device=device,
         progress=_tell,
     )
     if as_json:

@@ -84,6 +84,16 @@ class Carried:
             pooled=generator.randn((len(PROMPTS), pooled_width)),
         )
 
+    def of_size(self, manifest: Manifest, width: int, pooled_width: int = 1) -> Carried:
+        """With latents and pictures of a manifest's size; those that have it are left as they are.
+
+        Args: as of `initial`.
+        """
+        other = Carried.initial(manifest, width, pooled_width)
+        if other.latents.shape == self.latents.shape:
+            return self
+        return replace(self, latents=other.latents, picture=other.picture)
+
     def with_states(self, found: Array, *, last: bool = False) -> Carried:
         """With a text encoder's states in the first of the columns, or in the last of them."""
         own, width = self.embeddings.shape[-1], found.shape[-1]

@@ -1,7 +1,8 @@
 """The verb `verify`: parity of a bundle with torch. Returns a report, prints nothing.
 
 Each component runs in the form its target runs: a portable graph is lowered in memory as the ONNX
-Runtime target does it; a compiled one runs through its own engine. Components come one after the
+Runtime target does it; a compiled one runs through its own engine, Core ML's packages through the
+reference executor where no device of a Mac's is asked for. Components come one after the
 other, torch before the engine, so that one network is in memory at a time.
 """
 
@@ -34,12 +35,15 @@ from exporter.report import (
     ComponentReport,
     Report,
     compare,
+    compressed_db,
     machine,
     passes,
     tool_versions,
     worst_output,
 )
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
+from exporter.verified_engine import CORE_ML, check_nodes, engine_told, verifying_device
+from exporter.verified_sizes import Sized, each_size
 from exporter.verify_image import check_drawable, with_image
 from exporter.verify_layers import verify_layers
 from exporter.weights import read_header
@@ -60,6 +64,7 @@ def verify(
     image: bool = False,
     by_layer: bool = False,
     force: bool = False,
+    device: str | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Hashes every file of a bundle and compares its components with torch.
@@ -77,23 +82,29 @@ def verify(
         by_layer: compare the components a layer at a time, each on torch's own input: in the memory
             of one layer and of the activations.
         force: use nothing of an interrupted run.
+        device: of a compiled bundle's engine; None for its CPU, or the reference executor for Core
+            ML packages.
         progress: called with lines on what is done.
 
     Raises:
         BundleError: the bundle is damaged, or holds no weights that torch can take.
         SourceError, WeightError: `against` is refused.
         UsageError: a whole picture is asked for, which the bundle can't draw from text, or options
-            of a source without a source.
+            of a source without a source, a device of a portable bundle, or nodes of Core ML's.
     """
     opened = open_bundle(bundle, full=True)
     folder, manifest = opened.path, opened.manifest
+    for flag, asked in (("--locate", locate), ("--layers", by_layer)):
+        if asked:
+            check_nodes(manifest, flag)
+    where = verifying_device(manifest, device)
     if image:
         config = opened.scheduler_config
         check_drawable(folder, manifest.family, manifest.tasks, manifest.components, config)
     prepared = references(
         opened, None if against is None else Path(against), source_options, progress
     )
-    run = _fingerprint(opened, prepared, locate=locate, by_layer=by_layer)
+    run = _fingerprint(opened, prepared, locate=locate, by_layer=by_layer, device=where)
     with cached_journal(run, force=force, progress=progress) as journal:
         report = verify_components(
             folder,
@@ -102,6 +113,7 @@ def verify(
             journal,
             locate=locate,
             by_layer=by_layer,
+            device=where,
             progress=progress,
         )
         if not image:
@@ -109,10 +121,12 @@ def verify(
         if not all(result.passed for result in report.components.values()):
             progress("whole picture: not drawn, since a component departs already")
             return report
-        return with_image(folder, manifest, prepared, report, progress)
+        return with_image(folder, manifest, prepared, report, progress, device=where)
 
 
-def _fingerprint(bundle: Bundle, prepared: Mapping[str, Prepared], **options: bool) -> Fingerprint:
+def _fingerprint(
+    bundle: Bundle, prepared: Mapping[str, Prepared], **options: bool | str
+) -> Fingerprint:
     content = {
         # It has the hashes of all files, and opening has compared them.
         "manifest": bundle.sha256,
@@ -129,9 +143,12 @@ def verify_components(
     *,
     locate: bool = False,
     by_layer: bool = False,
+    device: str | None = None,
     progress: Progress,
 ) -> Report:
     """Compares the graphs of a bundle, which may be staged still, with torch.
+
+    Graphs for further sizes are compared behind the others, on a trajectory of their own.
 
     Args:
         folder: the bundle.
@@ -141,35 +158,53 @@ def verify_components(
         journal: keeps the figures of each component, and what it hands on.
         locate: look for a departing node also where a component passes.
         by_layer: compare each a layer at a time.
+        device: as `exporter.verified_engine.verifying_device` gave it; None for its choice.
         progress: called with lines on what is done.
     """
+    device = verifying_device(manifest) if device is None else device
     unet = next((i.config for i in prepared.values() if i.component.name == "unet"), None)
-    carried = Carried.initial(manifest, *carried_widths(unet))
+    widths = carried_widths(unet)
+    carried = Carried.initial(manifest, *widths)
     results: dict[str, ComponentReport] = {}
     kind = "verification by layer" if by_layer else "verification"
-    for name in manifest.components:
-        handed_on = journal.kept / name
+    for sized in each_size(folder, manifest):
+        carried = carried.of_size(sized.manifest, *widths)
+        for name in sized.components:
+            label = name + sized.suffix
+            handed_on = journal.kept / label
 
-        def run(name: str = name, carried: Carried = carried, handed_on: Path = handed_on):
-            given = (name, prepared[name], carried)
-            with work_on(name):
-                begin(VERIFY)
-                announce(name, prepared[name], progress, by_layer=by_layer)
-                if by_layer:
-                    threshold = threshold_db(manifest, manifest.components[name].graphs["model"])
-                    seen = _as_seen(manifest, name)
-                    result, left = verify_layers(folder, seen, *given, threshold, progress)
-                else:
-                    result, left = verify_component(
-                        folder, manifest, *given, locate=locate, progress=progress
-                    )
-            left.save(handed_on)
-            return result
+            def run(
+                name: str = name,
+                sized: Sized = sized,
+                carried: Carried = carried,
+                handed_on: Path = handed_on,
+            ):
+                given = (name, prepared[name], carried)
+                with work_on(name):
+                    begin(VERIFY)
+                    announce(name, prepared[name], progress, by_layer=by_layer)
+                    if by_layer:
+                        graph = sized.manifest.components[name].graphs["model"]
+                        threshold = threshold_db(sized.manifest, graph)
+                        seen = _as_seen(sized.manifest, name)
+                        result, left = verify_layers(folder, seen, *given, threshold, progress)
+                    else:
+                        result, left = verify_component(
+                            folder,
+                            sized.manifest,
+                            *given,
+                            locate=locate,
+                            device=device,
+                            label=name + sized.suffix,
+                            progress=progress,
+                        )
+                left.save(handed_on)
+                return result
 
-        results[name] = journal.step(f"{name}, {kind}", run, ComponentReport)
-        carried = Carried.load(handed_on)
+            results[label] = journal.step(f"{label}, {kind}", run, ComponentReport)
+            carried = Carried.load(handed_on)
     return Report(
-        engine=manifest.target or "onnxruntime",
+        engine=engine_told(manifest, device),
         components=results,
         versions=tool_versions(),
         machine=machine(),
@@ -184,15 +219,22 @@ def verify_component(
     carried: Carried,
     *,
     locate: bool = False,
+    device: str | None = None,
+    label: str | None = None,
     progress: Progress,
 ) -> tuple[ComponentReport, Carried]:
-    """Compares one component with torch; returns its figures and what later ones are fed with."""
+    """Compares one component with torch; returns its figures and what later ones are fed with.
+
+    Args and the rest as of `verify_components`; `label` is how lines call the component.
+    """
     graph = manifest.components[name].graphs["model"]
-    progress(f"{name}: running torch for reference")
+    device = verifying_device(manifest) if device is None else device
+    label = name if label is None else label
+    progress(f"{label}: running torch for reference")
     start = time.perf_counter()
     samples, carried = run_reference(folder, _as_seen(manifest, name), item, carried)
     referenced = time.perf_counter()
-    found = _run_engine(folder, graph, samples)
+    found = _run_engine(folder, graph, samples, device)
     compared = _compare(graph, samples, found)
     threshold = threshold_db(manifest, graph)
     result = ComponentReport(
@@ -205,8 +247,11 @@ def verify_component(
     )
     _, worst = worst_output(result)
     reached = "equal" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
-    progress(f"{name}: {'agrees with torch' if result.passed else 'DEPARTS from torch'}, {reached}")
-    if locate or not result.passed:
+    verdict = "agrees with torch" if result.passed else "DEPARTS from torch"
+    progress(f"{label}: {verdict}, {reached}{_asked(graph, threshold)}")
+    if not result.passed and manifest.target == CORE_ML:
+        progress(f"{label}: which operation departs isn't looked for in Core ML packages")
+    elif locate or not result.passed:
         feeds = _worst_sample(graph, samples, found).feeds
         departure = find_in_bundle(folder, graph, item, feeds, threshold, progress)
         progress(f"{name}: {departure or 'no node departs'}")
@@ -285,15 +330,24 @@ def _as_seen(manifest: Manifest, name: str) -> Manifest:
     return msgspec.structs.replace(manifest, **own)
 
 
-def _run_engine(folder: Path, graph: Graph, samples: list[Sample]) -> list[dict[str, Array]]:
+def _asked(graph: Graph, threshold: float) -> str:
+    """What was asked of compressed weights, which is less than of others."""
+    if graph.compression is None:
+        return ""
+    return f"; with {graph.compression} weights {threshold:g} dB are asked for"
+
+
+def _run_engine(
+    folder: Path, graph: Graph, samples: list[Sample], device: str
+) -> list[dict[str, Array]]:
     """What the engine makes of each sample, by output."""
-    engine = _open(folder, graph)
+    engine = _open(folder, graph, device)
     names = [port.name for port in graph.outputs]
     try:
         return [
             run_batched(
                 engine,
-                {port.name: as_fed(sample.feeds[port.name], port) for port in graph.inputs},
+                {port.name: as_fed(sample.feeds[port.role], port) for port in graph.inputs},
                 names,
             )
             for sample in samples
@@ -308,7 +362,7 @@ def _compare(
     """Figures by output, over all samples."""
     pairs = list(zip(samples, found, strict=True))
     return {
-        port.name: compare([(sample.outputs[port.name], out[port.name]) for sample, out in pairs])
+        port.name: compare([(sample.outputs[port.role], out[port.name]) for sample, out in pairs])
         for port in graph.outputs
     }
 
@@ -325,15 +379,17 @@ def _worst_sample(graph: Graph, samples: list[Sample], found: list[dict[str, Arr
     return min(zip(samples, found, strict=True), key=reached)[0]
 
 
-def _open(folder: Path, graph: Graph) -> Engine:
+def _open(folder: Path, graph: Graph, device: str) -> Engine:
     if graph.engine is None:
         from exporter.targets.ort import open_lowered
 
         return open_lowered(folder, graph)
-    return load_engine_class(graph.engine)(folder, graph, device="cpu", threads=None)
+    return load_engine_class(graph.engine)(folder, graph, device=device, threads=None)
 
 
 def threshold_db(manifest: Manifest, graph: Graph) -> float:
     """The PSNR asked of a graph's outputs."""
+    if graph.compression is not None:
+        return compressed_db(graph.compression)
     # A portable graph computes in float32 whatever its weights are stored in, and so does torch.
     return THRESHOLDS_DB["fp32" if manifest.target is None else graph.precision]

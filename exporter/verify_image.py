@@ -37,6 +37,7 @@ from exporter.progress import Progress
 from exporter.reference import GUIDANCE_SCALE, PROMPTS, load_network
 from exporter.report import Report
 from exporter.targets.ort import open_lowered
+from exporter.verified_engine import verifying_device
 from runtimes.bundle import Bundle, read_json
 from runtimes.component import Component
 from runtimes.errors import UsageError
@@ -170,6 +171,8 @@ def with_image(
     prepared: Mapping[str, Prepared],
     report: Report,
     progress: Progress,
+    *,
+    device: str | None = None,
 ) -> Report:
     """Draws one picture with diffusers and with the runtime and adds the comparison to a report.
 
@@ -179,6 +182,7 @@ def with_image(
         prepared: its components with the weights that torch takes.
         report: of the components, whose times the announcement rests on.
         progress: told the cost before the work, and the outcome.
+        device: as `exporter.verified_engine.verifying_device` gave it; None for its choice.
 
     Raises:
         EngineError: an engine failed or gave NaN; says at which step.
@@ -201,7 +205,7 @@ def with_image(
     reference = draw_reference(folder, manifest, prepared, settings, inputs)
     gc.collect()
     between = time.perf_counter()
-    found = draw_bundle(folder, manifest, settings, inputs)
+    found = draw_bundle(folder, manifest, settings, inputs, device=device)
     seconds = (between - start, time.perf_counter() - between)
     image = compare(settings, reference, found, _threshold_db(manifest), seconds)
     reached = "equal" if image.psnr_db is None else f"{image.psnr_db:.1f} dB"
@@ -269,16 +273,25 @@ def _drawn_from_text(pipe: Any, settings: Settings) -> Drawn:
 
 
 def draw_bundle(
-    folder: Path, manifest: Manifest, settings: Settings, inputs: Inputs = NO_INPUTS
+    folder: Path,
+    manifest: Manifest,
+    settings: Settings,
+    inputs: Inputs = NO_INPUTS,
+    *,
+    device: str | None = None,
 ) -> Drawn:
-    """Draws with the runtime: a portable bundle lowered in memory, another by its own engine."""
+    """Draws with the runtime: a portable bundle lowered in memory, another by its own engine.
+
+    Args: as of `draw_reference` and `with_image`.
+    """
     bundle = Bundle(folder, manifest)
     latents: list[Array] = []
 
     def keep(step: Preview) -> None:
         latents.append(step.latents.copy())
 
-    with _pipeline(bundle) as pipe:
+    where = verifying_device(manifest) if device is None else device
+    with _pipeline(bundle, where) as pipe:
         images = pipe.run(settings, inputs, output_type="np", callback=keep).images
     return Drawn(cast("Array", images), tuple(latents))
 
@@ -386,9 +399,9 @@ def _without_warnings() -> Generator[None]:
         transformers.logging.set_verbosity(before)
 
 
-def _pipeline(bundle: Bundle) -> Pipeline:
+def _pipeline(bundle: Bundle, device: str) -> Pipeline:
     if bundle.manifest.target is not None:
-        return Pipeline.open(bundle)
+        return Pipeline.open(bundle, device=device)
     tokenizers = {
         name: ClipTokenizer.open(bundle.path / folder)
         for name, folder in bundle.manifest.tokenizers.items()
