@@ -81,7 +81,7 @@ class CoreMl(Target):
             )
         deployment = check_target(self._options.deployment_target or DEPLOYMENT_TARGET)
         attention = self._options.attention or ATTENTION
-        check_attention(attention, deployment.ios)
+        check_attention(attention, deployment)
         if self._options.compression is not None:
             check_scheme(parse_scheme(self._options.compression), deployment.ios)
         _check_components(bundle)

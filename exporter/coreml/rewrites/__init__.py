@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from exporter.coreml.targets import Deployment
 from runtimes import registry
-from runtimes.errors import UsageError, unknown_name
+from runtimes.errors import unknown_name
 
 if TYPE_CHECKING:
     from exporter.coreml.program import Program
@@ -31,43 +32,22 @@ ATTENTIONS: dict[str, str] = {
 
 ENTRY_POINTS = "latedge.coreml_attentions"
 
-TARGETS: dict[str, int] = {
-    "iOS16": 16,
-    "iOS17": 17,
-    "iOS18": 18,
-    "iOS26": 26,
-    "macOS13": 16,
-    "macOS14": 17,
-    "macOS15": 18,
-    "macOS26": 26,
-}
-"""Deployment target → the version of iOS that has the same operators."""
 
-_SDPA_SINCE = 18
-
-
-def check_attention(attention: str, target: str) -> None:
+def check_attention(attention: str, deployment: Deployment) -> None:
     """Refuses an attention that a deployment target has no operator for.
 
     Args:
         attention: a name of `ATTENTIONS`.
-        target: a name of `TARGETS`.
+        deployment: the oldest system that shall run it.
 
     Raises:
-        UsageError: either name is unknown, or the target is too old.
+        UsageError: the name is unknown, or the target is too old.
     """
     known = registry.names(ATTENTIONS, ENTRY_POINTS)
     if attention not in known:
         raise unknown_name("attention", attention, known)
-    if target not in TARGETS:
-        raise unknown_name("deployment target", target, TARGETS)
-    if attention == "sdpa" and TARGETS[target] < _SDPA_SINCE:
-        fit = [name for name, version in TARGETS.items() if version >= _SDPA_SINCE]
-        others = ", ".join(name for name in known if name != "sdpa")
-        raise UsageError(
-            f"attention 'sdpa' needs a deployment target of {', '.join(fit)}, and the target is "
-            f"{target!r}; give one of those, or an attention that all targets have: {others}."
-        )
+    if attention == "sdpa":
+        deployment.require("iOS18", "attention as one operator, 'sdpa'")
 
 
 def rewrite_attention(program: Program, attention: str) -> None:
