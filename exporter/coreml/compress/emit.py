@@ -32,6 +32,26 @@ def emit(name: str, compressed: Compressed, target: str) -> Any:
     return _emit(compressed, Builder, name, system(target) >= _BLOCKWISE_SINCE)
 
 
+def emit_rounded(name: str, read: Any, scale: float) -> Any:
+    """Adds what rounds a layer's input to int8 and back: `quantize` and `dequantize` of iOS 17.
+
+    Args:
+        name: of the second operator; the first has "_quantize" behind it.
+        read: coremltools' `Var` of the input, float16 or float32.
+        scale: of the int8, from `Activations`.
+
+    Returns:
+        coremltools' `Var` of the input's shape and dtype.
+    """
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.mil import types
+
+    own: Any = Builder
+    stored = np.array(scale, types.nptype_from_builtin(read.dtype))[()]
+    quantized = own.quantize(input=read, scale=stored, output_dtype="int8", name=f"{name}_quantize")
+    return own.dequantize(input=quantized, scale=stored, name=name)
+
+
 @singledispatch
 def _emit(compressed: object, mb: Any, name: str, blockwise: bool) -> Any:
     raise AssertionError(type(compressed))

@@ -28,6 +28,7 @@ class ReplacedNetwork:
 
     Attributes:
         replace: called for each weight that is read; to be set between runs.
+        module: the network, for hooks on its layers.
     """
 
     def __init__(self, item: Prepared, replace: Replace | None = None) -> None:
@@ -44,13 +45,14 @@ class ReplacedNetwork:
         }
         self._item = item
         self._mapped = MappedNetwork(item.component, item.config, weights)
+        self.module = self._mapped.network
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Outputs by port name, float32."""
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in feeds.items()}
         with torch.inference_mode(), self._mapped.reading():
-            network, item = self._mapped.network, self._item
-            results = item.component.reference(network, item.config, tensors)
+            item = self._item
+            results = item.component.reference(self.module, item.config, tensors)
         return {name: value.float().numpy() for name, value in results.items()}
 
     def compare(self, samples: Sequence[Sample]) -> Comparison:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from exporter.coreml.compress.emit import emit
+from exporter.coreml.compress.activations import rounded
+from exporter.coreml.compress.emit import emit, emit_rounded
 from exporter.coreml.compress.palette import palettize
 from exporter.coreml.compress.scheme import parse_scheme
 from exporter.coreml.compress.tensor import Compressed, compress
@@ -121,3 +123,19 @@ def test_tables_are_as_good_as_those_of_coremltools(bits: int, tmp_path: Path) -
     exact = values.astype(np.float64)
     ours = palettize(values, bits, key="w").decompress().astype(np.float64)
     assert np.sum((ours - exact) ** 2) <= 1.01 * np.sum((reference - exact) ** 2)
+
+
+def test_an_input_is_rounded_as_in_torch() -> None:
+    from coremltools.converters.mil import mil
+
+    builder: Any = import_module("coremltools.converters.mil").Builder
+    values = np.array([0.0, 0.24, 0.26, -0.26, 0.75, 1.25, 100.0, -100.0], np.float16)
+    with mil.Function({"x": builder.TensorSpec((1,))}, opset_version=ct.target.iOS17):
+        found = emit_rounded("read", builder.const(val=values), 0.5)
+    assert found.name == "read"
+    assert found.op.op_type == "dequantize"
+    assert found.op.input.op.op_type == "quantize"
+    expected = rounded({"a": 0.5})("a", torch.from_numpy(values))
+    scale = found.op.scale.val
+    assert scale.dtype == found.op.input.op.scale.val.dtype == np.float16
+    np.testing.assert_array_equal(found.op.input.val * scale, expected.numpy())
