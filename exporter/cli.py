@@ -184,6 +184,13 @@ def compile(
         str | None,
         typer.Option(help="Core ML: weights in fewer bits: palette-6, int8, mixed-4.5, …"),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Core ML: a quantization.json of the same U-Net, for mixed-… and w8a8; without "
+            "it what they rest on is measured, a run of the U-Net for each layer and width."
+        ),
+    ] = None,
     sizes: Annotated[
         str | None,
         typer.Option(
@@ -221,6 +228,7 @@ def compile(
             deployment_target=deployment_target,
             attention=attention,
             compression=compress,
+            recipe=recipe,
             sizes=tuple(sizes.split(",")) if sizes is not None else (),
             chunked=chunk_unet,
         ),

@@ -80,7 +80,7 @@ def compile(  # the verb's name, which design gives to the Python call as well
 
 def _compile(bundle: Path, output: Path, config: CompileConfig, progress: Progress) -> Manifest:
     target, precision, force = config.target, config.precision, config.force
-    compiler = configured_target(config)
+    compiler = configured_target(config, progress)
     chosen = precision or compiler.precisions[0]
     if chosen not in compiler.precisions:
         raise unknown_name(f"precision of {target}", chosen, compiler.precisions)

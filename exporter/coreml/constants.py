@@ -20,12 +20,16 @@ class PackageWeights:
     """The weights of a package, which all its functions share.
 
     What is compressed is in memory, everything else stays in its file.
+
+    Attributes:
+        scales: of what layers read in 8 bits, by the key of their weight; others read it as it is.
     """
 
     def __init__(
         self,
         arrays: Mapping[str, Array],
         compression: Compression | None = None,
+        scales: Mapping[str, float] | None = None,
         target: str = "",
     ) -> None:
         """Takes weights.
@@ -33,10 +37,12 @@ class PackageWeights:
         Args:
             arrays: by Diffusers key, in the program's dtype.
             compression: of what convolutions and linear layers multiply by; None leaves all as is.
+            scales: of what layers read in 8 bits, by the key of their weight.
             target: the deployment target that compression is for.
         """
         self._arrays = arrays
         self._compression = compression
+        self.scales: Mapping[str, float] = scales or {}
         self._compressed: dict[Weight, Compressed] = {}
         self._placed: dict[Weight, Var] = {}
         self._target = target
@@ -105,3 +111,7 @@ class MappedConstants:
         if weight not in self._made:
             self._made[weight] = self._weights.place(weight, matrix=matrix)
         return self._made[weight]
+
+    def read_scale(self, weight: Weight) -> float | None:
+        """See `exporter.coreml.lower.rules.Constants`."""
+        return self._weights.scales.get(weight.key)

@@ -9,6 +9,7 @@ import msgspec
 
 from exporter.components import component as load_component
 from exporter.coreml.compress.compression import Compression
+from exporter.coreml.compress.quantization import read_quantization, read_rounded_reads
 from exporter.coreml.compress.scheme import parse_scheme
 from exporter.coreml.constants import PackageWeights
 from exporter.coreml.convert import Feature, add_function
@@ -47,6 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         deployment_target: such as "iOS17".
         attention: how attention is written.
         compression: a scheme's name, or None.
+        recipe: path of the `quantization.json` of a scheme that needs one.
+        weights_sha256: of the portable bundle's weight file.
         sizes: heights and widths of pictures in pixels, the default first.
         batch: samples of a call.
         unet_batch: the same of the bundle's U-Nets.
@@ -62,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     deployment_target: str
     attention: str
     compression: str | None
+    recipe: str | None
+    weights_sha256: str
     sizes: tuple[Size, ...]
     batch: int
     unet_batch: int
@@ -158,8 +163,7 @@ def _write(
     from coremltools.converters.mil.mil import Program as MilProgram
 
     deployment = check_target(job.deployment_target)
-    compression = None if job.compression is None else Compression(parse_scheme(job.compression))
-    weights = PackageWeights(arrays, compression, deployment.ios)
+    weights = PackageWeights(arrays, *_compression(job), deployment.ios)
     mil = MilProgram()
     with fresh_names():
         for form in forms:
@@ -176,6 +180,20 @@ def _write(
     description = describe(job.component, part=part, parts=len(forms[0].parts))
     save(mil, path, target=deployment.sdk, description=description)
     return weights.weight_map()
+
+
+def _compression(job: Job) -> tuple[Compression | None, Mapping[str, float]]:
+    """How weights are compressed, and the scales of what layers read in 8 bits."""
+    if job.compression is None:
+        return None, {}
+    scheme = parse_scheme(job.compression)
+    if job.recipe is None:
+        return Compression(scheme), {}
+    path = Path(job.recipe)
+    if scheme.activations:
+        reads = read_rounded_reads(path, weights_sha256=job.weights_sha256)
+        return Compression(scheme), reads.activations.scales
+    return read_quantization(path, weights_sha256=job.weights_sha256).compression, {}
 
 
 def _features(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from runtimes.errors import UsageError
 
@@ -24,6 +25,8 @@ class CoreMlOptions:
         deployment_target: oldest system that runs them, such as "iOS17"; None for the default.
         attention: one of `exporter.coreml.rewrites.ATTENTIONS`; None for `ATTENTION`.
         compression: how weights are stored in fewer bits, such as "palette-6"; None in none fewer.
+        recipe: a `quantization.json` of the U-Net that was measured before, for "mixed-…" and
+            "w8a8"; None measures.
         sizes: "HxW" of pictures in pixels, the default first; several share a package's weights.
         chunked: the U-Net as two packages, for phones.
     """
@@ -31,6 +34,7 @@ class CoreMlOptions:
     deployment_target: str | None = None
     attention: str | None = None
     compression: str | None = None
+    recipe: Path | None = None
     sizes: tuple[str, ...] = ()
     chunked: bool = False
 
@@ -40,6 +44,7 @@ class CoreMlOptions:
             "deployment-target": self.deployment_target,
             "attention": self.attention,
             "compress": self.compression,
+            "recipe": self.recipe,
             "sizes": ",".join(self.sizes) or None,
             "chunk-unet": self.chunked or None,
         }

@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 import msgspec
 
 from exporter.compile_config import CompileConfig
+from exporter.progress import Progress, silent
 from runtimes import registry
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError, unknown_name
@@ -132,8 +133,12 @@ def load_target(name: str) -> Target:
     return cast("type[Target]", registry.load("target", name, TARGETS, ENTRY_POINTS))()
 
 
-def configured_target(config: CompileConfig) -> Target:
+def configured_target(config: CompileConfig, progress: Progress = silent) -> Target:
     """The target of a config, as it compiles for a layout and with options of its own.
+
+    Args:
+        config: what is compiled, and how.
+        progress: called with lines on what a target measures.
 
     Raises:
         UsageError: no such layout or target, or the layout or an option isn't for that target.
@@ -144,7 +149,7 @@ def configured_target(config: CompileConfig) -> Target:
     if name == COREML and layout == LAYOUTS[0]:
         from exporter.targets.coreml import CoreMl
 
-        return CoreMl(config.coreml, config.max_memory)
+        return CoreMl(config.coreml, config.max_memory, progress)
     plain = load_target(name)
     if given := config.coreml.given():
         raise UsageError(f"--{given[0]} is for --target {COREML}, not for {name}.")

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from exporter.compile_config import CompileConfig
-from exporter.coreml.compress.scheme import check_scheme, parse_scheme
+from exporter.coreml.compress.scheme import Scheme, check_scheme, parse_scheme, plain
 from exporter.coreml.job import Job
 from exporter.coreml.options import (
     ATTENTION,
@@ -21,15 +21,17 @@ from exporter.coreml.options import (
     CoreMlOptions,
     read_sizes,
 )
+from exporter.coreml.recipe import needs_recipe, write_recipe
 from exporter.coreml.resources import write_resources
 from exporter.coreml.rewrites import check_attention
 from exporter.coreml.sizes import Size, check_sizes
 from exporter.coreml.swift import RESOURCES
-from exporter.coreml.swift_notes import swift_notes
+from exporter.coreml.swift_notes import UNETS, swift_notes
 from exporter.coreml.targets import check_target
 from exporter.coreml.worker import convert
 from exporter.errors import CompileError
 from exporter.memory import gigabytes
+from exporter.progress import Progress, silent
 from exporter.targets import Compiled, Target
 from runtimes.bundle import Bundle
 from runtimes.errors import UsageError
@@ -60,10 +62,22 @@ class CoreMl(Target):
     precisions = ("fp16", "fp32")
     half_arithmetic = "fp16"
 
-    def __init__(self, options: CoreMlOptions = NO_OPTIONS, max_memory: int | None = None) -> None:
-        """Takes the options that are Core ML's own, and what a conversion may take of memory."""
+    def __init__(
+        self,
+        options: CoreMlOptions = NO_OPTIONS,
+        max_memory: int | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        """Takes what is Core ML's own.
+
+        Args:
+            options: its options.
+            max_memory: bytes that a conversion may take; None sets no limit.
+            progress: called with lines on what is measured.
+        """
         self._options = options
         self._max_memory = max_memory
+        self._progress = progress
         self._settled: _Settled | None = None
 
     def settle(self, bundle: Bundle, config: CompileConfig) -> CompileConfig:
@@ -122,6 +136,7 @@ class CoreMl(Target):
         settled = self._settled
         assert settled is not None, "settle comes first"
         half = precision == "fp16" and (arithmetic is None or arithmetic.dtype == "fp16")
+        scheme = self._scheme_of(name)
         job = Job(
             bundle=str(bundle.path.absolute()),
             component=name,
@@ -130,7 +145,9 @@ class CoreMl(Target):
             arithmetic=arithmetic,
             deployment_target=settled.deployment_target,
             attention=settled.attention,
-            compression=self._options.compression if name in COMPRESSED else None,
+            compression=None if scheme is None else scheme.name,
+            recipe=self._recipe(bundle, name, scheme, folder / name),
+            weights_sha256=_weights_sha256(bundle, name),
             sizes=settled.sizes,
             batch=sizes["batch"],
             unet_batch=settled.batch,
@@ -139,6 +156,20 @@ class CoreMl(Target):
         )
         entry, peak = convert(job)
         return Compiled(entry, note="" if peak is None else f"{gigabytes(peak)} at most")
+
+    def _scheme_of(self, name: str) -> Scheme | None:
+        """How a component's weights are compressed; None where they aren't."""
+        if self._options.compression is None or name not in COMPRESSED:
+            return None
+        scheme = parse_scheme(self._options.compression)
+        return scheme if name in UNETS else plain(scheme)
+
+    def _recipe(self, bundle: Bundle, name: str, scheme: Scheme | None, folder: Path) -> str | None:
+        if scheme is None or not needs_recipe(scheme):
+            return None
+        given = self._options.recipe
+        path = write_recipe(bundle, name, scheme, folder, given, self._progress)
+        return str(path.absolute())
 
     def finish(self, bundle: Bundle, folder: Path) -> tuple[str, ...]:
         """Writes the script and vocabulary that make an app's resources of the packages, on a Mac.
@@ -150,6 +181,12 @@ class CoreMl(Target):
         assert settled is not None, "settle comes first"
         write_resources(bundle, folder)
         return swift_notes(bundle, batch=settled.batch, sizes=settled.sizes)
+
+
+def _weights_sha256(bundle: Bundle, name: str) -> str:
+    recipe = bundle.manifest.components[name].recipe
+    assert recipe is not None, "a portable bundle has recipes"
+    return bundle.manifest.files[recipe.weights].sha256
 
 
 def _check_components(bundle: Bundle) -> None:

@@ -7,9 +7,11 @@ its weights' schemes from it, and another budget is chosen for without measuring
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import msgspec
 
+from exporter.coreml.compress.activations import Activations
 from exporter.coreml.compress.compression import Compression
 from exporter.coreml.compress.mixed import HALF_BITS, Choice, choose
 from exporter.coreml.compress.scheme import Kind, Scheme, palette, parse_scheme
@@ -53,6 +55,26 @@ class Quantization(msgspec.Struct, frozen=True, kw_only=True):
         return Compression(parse_scheme(self.scheme), _recipe(self.schemes))
 
 
+class RoundedReads(msgspec.Struct, frozen=True, kw_only=True):
+    """What the layers of a component with W8A8 read.
+
+    Attributes:
+        schema: version of this file's form.
+        component: the component's name.
+        weights_sha256: of the weight file that it was measured on.
+        scheme: "w8a8".
+        activations: scales, and what each layer loses.
+        samples: how many calls of the component each figure is over.
+    """
+
+    schema: str = SCHEMA
+    component: str
+    weights_sha256: str
+    scheme: Literal["w8a8"] = "w8a8"
+    activations: Activations
+    samples: int
+
+
 def quantization(
     component: str,
     weights_sha256: str,
@@ -87,7 +109,7 @@ def quantization(
     )
 
 
-def write_quantization(path: Path, found: Quantization) -> None:
+def write_quantization(path: Path, found: Quantization | RoundedReads) -> None:
     """Writes the file, weights in the order of their keys as they were measured."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
 
@@ -103,8 +125,26 @@ def read_quantization(path: Path, *, weights_sha256: str) -> Quantization:
         BundleError: it can't be read, is of another schema or of other weights, or contradicts
             itself.
     """
+    found = _read(path, Quantization, weights_sha256)
+    _check(path, found)
+    return found
+
+
+def read_rounded_reads(path: Path, *, weights_sha256: str) -> RoundedReads:
+    """Reads a file of W8A8; see `read_quantization`.
+
+    Raises:
+        BundleError: it can't be read, or is of another schema or of other weights.
+    """
+    return _read(path, RoundedReads, weights_sha256)
+
+
+_Found = TypeVar("_Found", Quantization, RoundedReads)
+
+
+def _read(path: Path, kind: type[_Found], weights_sha256: str) -> _Found:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Quantization)
+        found = msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as e:
         raise BundleError(f"{path} can't be read: {e.strerror}.") from e
     except msgspec.DecodeError as e:
@@ -119,7 +159,6 @@ def read_quantization(path: Path, *, weights_sha256: str) -> Quantization:
             f"{path} was measured on weights with SHA-256 {found.weights_sha256[:12]}…, those "
             f"here have {weights_sha256[:12]}…; measure it anew."
         )
-    _check(path, found)
     return found
 
 

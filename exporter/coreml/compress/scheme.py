@@ -34,6 +34,9 @@ SYSTEMS: dict[str, int] = {
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)
 """Widths of an index that Core ML has; it has none of 5 or 7 bits."""
 
+_EVERYWHERE = (1, 2, 4, 6, 8)
+"""Those that iOS 16 has already."""
+
 MIXED_RANGE = (1.0, 16.0)
 """Between one bit a weight and halves as they are, both excluded."""
 
@@ -129,6 +132,18 @@ def parse_scheme(name: str) -> Scheme:
             "give such a number, as in mixed-4.5."
         )
     raise UsageError(f"unknown compression {name!r}; known are {', '.join(_SHOWN)}.")
+
+
+def plain(scheme: Scheme) -> Scheme:
+    """A scheme that asks for no measurements: what goes with another in a bundle's other networks.
+
+    A mixed scheme becomes the palette of the least width that isn't below its average, W8A8 int8.
+    """
+    if scheme.activations:
+        return _LINEAR["int8"]
+    if scheme.kind is Kind.MIXED:
+        return palette(min(bits for bits in _EVERYWHERE if bits >= min(scheme.bits, 8)))
+    return scheme
 
 
 def palette(bits: int) -> Scheme:

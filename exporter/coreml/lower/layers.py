@@ -20,7 +20,7 @@ def linear(low: Lowering, node: Node) -> Var:
     """Products with a matrix, and a bias."""
     bias = argument(node, 2, "bias")
     given = {} if bias is None else {"bias": low.var(bias)}
-    return low.mb.linear(x=low.var(node.args[0]), weight=low.matrix(node.args[1]), **given)
+    return low.mb.linear(x=low.read(*node.args[:2]), weight=low.matrix(node.args[1]), **given)
 
 
 @rule(_aten.conv2d.default)
@@ -32,7 +32,7 @@ def conv2d(low: Lowering, node: Node) -> Var:
     if any(pads):
         around = {"pad_type": "custom", "pad": [pads[0], pads[0], pads[1], pads[1]]}
     return low.mb.conv(
-        x=low.var(node.args[0]),
+        x=low.read(*node.args[:2]),
         weight=low.matrix(node.args[1]),
         strides=_pair(argument(node, 3, "stride", 1)),
         dilations=_pair(argument(node, 5, "dilation", 1)),

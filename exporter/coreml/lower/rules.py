@@ -83,6 +83,10 @@ class Constants(Protocol):
         """
         ...
 
+    def read_scale(self, weight: Weight) -> float | None:
+        """The scale to which a layer with this weight rounds what it reads to 8 bits, or None."""
+        ...
+
 
 class Lowering:
     """The values so far, and how a rule gets at them.
@@ -148,6 +152,17 @@ class Lowering:
         if MIL_DTYPES[value_of(given).dtype] == wanted:
             return found
         return self.mb.cast(x=found, dtype=wanted)
+
+    def read(self, given: Any, weight: Any) -> Var:
+        """What a convolution or a linear layer with a weight reads, rounded where it shall be."""
+        x, found = self.var(given), self.value(weight)
+        scale = self._constants.read_scale(found) if isinstance(found, Weight) else None
+        if scale is None:
+            return x
+        dtype = value_of(given).dtype
+        kept = self.mb.const(val=as_mil(torch.tensor(scale, dtype=dtype).numpy()))
+        whole = self.mb.quantize(input=x, scale=kept, output_dtype="int8")
+        return self.mb.dequantize(input=whole, scale=kept)
 
     def matrix(self, given: Any) -> Var:
         """The weight that a convolution or a linear layer multiplies by."""
