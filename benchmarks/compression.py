@@ -42,8 +42,8 @@ from runtimes.errors import UsageError
 
 NAME = "python -m benchmarks.compression"
 SCHEMES = ("palette-8", "palette-6", "palette-4", "palette-4-g16", "mixed-4.5", "int8", "int4")
-REST = parse_scheme("palette-8")
-"""Of text encoder and VAE beside a U-Net of mixed bits, whose sensitivity alone is measured."""
+REST = parse_scheme("palette-6")
+"""Of the text encoder beside a U-Net of mixed bits, whose sensitivity alone is measured."""
 
 Pictures = dict[str, list[Picture]]
 
@@ -145,12 +145,13 @@ def compress_folder(model: Path, output: Path, compression: Compression) -> None
     Args:
         model: the folder.
         output: the new folder.
-        compression: of the U-Net; the other networks' is the same, or `REST` beside mixed bits.
+        compression: of the U-Net; the text encoder's is the same, or `REST` beside mixed bits. The
+            VAE is small and gives the picture: it stays as it is, as in a package.
     """
     shutil.copytree(model, output)
     rest = REST if compression.scheme.kind is Kind.MIXED else compression.scheme
-    for path in output.glob("*/*.safetensors"):
-        own = compression if path.parent.name == "unet" else Compression(rest)
+    for folder, own in (("unet", compression), ("text_encoder", Compression(rest))):
+        (path,) = (output / folder).glob("*.safetensors")
         tensors = read_header(model / path.relative_to(output))
         values = compressed_values(own)
 

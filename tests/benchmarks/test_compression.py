@@ -18,6 +18,7 @@ from exporter.weights import read_header
 
 MODEL = Path("benchmarks/shapes/model")
 UNET = "unet/diffusion_pytorch_model.safetensors"
+TEXT_ENCODER = "text_encoder/model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
@@ -38,13 +39,12 @@ def test_a_folder_gets_the_values_that_an_engine_reads(
         if key in recipe:
             values = compress(values, recipe[key]).decompress()
         np.testing.assert_array_equal(after[key].read(), values, err_msg=key)
-    key = "decoder.mid_block.resnets.0.conv1.weight"
-    values = read_header(tiny_sd15 / VAE)[key].read().astype(np.float16)
+    key = "text_model.encoder.layers.0.mlp.fc1.weight"
+    values = read_header(tiny_sd15 / TEXT_ENCODER)[key].read().astype(np.float16)
     expected = compress(values, palette(2)).decompress()
-    np.testing.assert_array_equal(read_header(output / VAE)[key].read(), expected)
-    assert (output / "model_index.json").read_bytes() == (
-        tiny_sd15 / "model_index.json"
-    ).read_bytes()
+    np.testing.assert_array_equal(read_header(output / TEXT_ENCODER)[key].read(), expected)
+    for same in (VAE, "model_index.json"):
+        assert (output / same).read_bytes() == (tiny_sd15 / same).read_bytes()
 
 
 @pytest.mark.parametrize(
