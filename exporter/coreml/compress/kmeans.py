@@ -151,7 +151,7 @@ class _Line:
         )
         places[0], places[-1] = 0, len(self.values)
         costs = self._costs(places)
-        # least[j] is the error of the first runs where the last of them ends at its j-th place.
+        # lowest[j] is the error of all runs so far where the last of them ends at its j-th place.
         lowest, came = costs[0].min(axis=0), np.zeros(places.shape, np.intp)
         column = np.arange(len(steps))
         for run in range(1, self.clusters):

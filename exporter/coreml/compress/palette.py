@@ -92,10 +92,7 @@ def _palettize(values: Array, bits: int, indices: NDArray[np.uint8], key: str) -
     numbers, codes = _halves()
     present = np.flatnonzero(counts[codes])
     if present.size == 0 or counts[codes].sum() != values.size:
-        raise CompileError(
-            f"{key} has values that are NaN or infinite, which no table of values stands for; "
-            "export the model from sound weights, or compile it without compression."
-        )
+        raise _not_finite(key)
     distinct = numbers[present]
     means, _ = cluster(distinct, counts[codes][present], 2**bits)
     # What an engine reads are rounded means, so nearest is decided by those.
@@ -122,11 +119,15 @@ def _scale(values: Array, key: str) -> float:
         return 1.0
     largest = max(float(np.abs(values[part]).max()) for part in _parts(values.size))
     if not math.isfinite(largest):
-        raise CompileError(
-            f"{key} has values that are NaN or infinite, which no table of values stands for; "
-            "export the model from sound weights, or compile it without compression."
-        )
+        raise _not_finite(key)
     return 2.0 ** (15 - math.frexp(largest)[1]) if largest else 1.0
+
+
+def _not_finite(key: str) -> CompileError:
+    return CompileError(
+        f"{key} has values that are NaN or infinite, which no table of values stands for; "
+        "export the model from sound weights, or compile it without compression."
+    )
 
 
 def _codes(values: Array, scale: float) -> Halves:
