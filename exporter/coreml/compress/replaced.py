@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from exporter.coreml.compress.compression import Compression
 from exporter.coreml.compress.tensor import compress
 from exporter.mapped_network import MappedNetwork
+from exporter.needs import float32_bytes
 from exporter.prepare import Prepared
 from exporter.reference import Feeds, Sample
 from exporter.report import Comparison, compare
 from exporter.weights import Tensor
 
 Array = NDArray[Any]
+KEPT_BYTES = 4 * 10**9
+"""Of a network's weights in float32 that are kept between runs. Larger ones are read at each: a run
+of the shapes model's U-Net takes 3 times as long so."""
+
 Replace = Callable[[str, Array], Array]
 """From a weight's key and values, float16 or float32, to what stands in their place."""
 
@@ -28,6 +33,7 @@ class ReplacedNetwork:
 
     Attributes:
         replace: called for each weight that is read; to be set between runs.
+        kept: weights in float32 that were read before; None where they are too large to be kept.
         module: the network, for hooks on its layers.
     """
 
@@ -39,6 +45,7 @@ class ReplacedNetwork:
             replace: gives what stands in a weight's place; None for the weight itself.
         """
         self.replace: Replace = replace or _as_it_is
+        self.kept: dict[str, Array] | None = {} if float32_bytes(item) <= KEPT_BYTES else None
         weights = {
             key: _Replaced(**vars(tensor), key=key, owner=self)
             for key, tensor in item.weights.items()
@@ -72,9 +79,13 @@ class _Replaced(Tensor):
     owner: ReplacedNetwork | None = None
 
     def read(self) -> Array:
-        values = super().read()
         assert self.owner is not None
-        return self.owner.replace(self.key, values)
+        if self.owner.kept is None:
+            return self.owner.replace(self.key, super().read())
+        if self.key not in self.owner.kept:
+            # Torch takes it as it is, without a copy.
+            self.owner.kept[self.key] = super().read().astype(np.float32)
+        return self.owner.replace(self.key, self.owner.kept[self.key])
 
 
 def _as_it_is(key: str, values: Array) -> Array:
