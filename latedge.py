@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typer import Typer
 
     from exporter.compile import compile
+    from exporter.coreml.options import CoreMlOptions
     from exporter.errors import CompileError, SourceError, VerificationError, WeightError
     from exporter.export import export
     from exporter.inspection import SourceInspection, inspect_source
@@ -46,6 +47,7 @@ __all__ = [
     "BundleError",
     "Cancelled",
     "CompileError",
+    "CoreMlOptions",
     "EngineError",
     "Inspection",
     "LatedgeError",
@@ -82,6 +84,7 @@ _HOMES = {
     "BundleError": "runtimes.errors",
     "Cancelled": "runtimes.result",
     "CompileError": "exporter.errors",
+    "CoreMlOptions": "exporter.coreml.options",
     "EngineError": "runtimes.errors",
     "Inspection": "runtimes.inspection",
     "LatedgeError": "runtimes.errors",

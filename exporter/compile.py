@@ -126,7 +126,7 @@ def _compile(bundle: Path, output: Path, config: CompileConfig, progress: Progre
 def _fingerprint(bundle: Bundle, config: CompileConfig, precision: str, sdk: str) -> Fingerprint:
     options = {**asdict(config), "precision": precision, "force": None, "max_memory": None}
     # The manifest has the hashes of all files, and opening has compared them.
-    return fingerprint("compile", bundle.sha256, options, sdk=sdk)
+    return fingerprint("compile", [bundle.sha256, config.coreml.recipe], options, sdk=sdk)
 
 
 class _Decisions:

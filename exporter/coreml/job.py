@@ -18,6 +18,7 @@ from exporter.coreml.mapped_weights import Array, mapped_weights
 from exporter.coreml.package import MODEL, WEIGHTS, fresh_names, save
 from exporter.coreml.ports import package_ports
 from exporter.coreml.program import Program, capture_program
+from exporter.coreml.recipe import weights_sha256
 from exporter.coreml.rewrites import rewrite_attention
 from exporter.coreml.rewrites.halves import split_program
 from exporter.coreml.sizes import Size, function_name, graph_name
@@ -48,13 +49,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         deployment_target: such as "iOS17".
         attention: how attention is written.
         compression: a scheme's name, or None.
-        recipe: path of the `quantization.json` of a scheme that needs one.
-        weights_sha256: of the portable bundle's weight file.
         sizes: heights and widths of pictures in pixels, the default first.
         batch: samples of a call.
         unet_batch: the same of the bundle's U-Nets.
         chunked: whether in two packages.
         max_memory: bytes that the process may take, or None.
+        recipe: path of the `quantization.json` of a scheme that needs one.
     """
 
     bundle: str
@@ -65,13 +65,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     deployment_target: str
     attention: str
     compression: str | None
-    recipe: str | None
-    weights_sha256: str
     sizes: tuple[Size, ...]
     batch: int
     unet_batch: int
     chunked: bool
     max_memory: int | None
+    recipe: str | None = None
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -108,7 +107,9 @@ def make(job: Job) -> Component:
         names = package_names(job.component, chunked=job.chunked)
         weight_map: dict[str, Mapped] = {}
         for part, name in enumerate(names):
-            weight_map |= _write(job, forms, part, folder / name, arrays)
+            weights = PackageWeights(arrays, *_compression(job, bundle), job.deployment_target)
+            _write(job, forms, part, folder / name, weights)
+            weight_map |= weights.weight_map()
     graphs = {
         graph_name(job.sizes, form.size): _graph(job, form, names, several=len(forms) > 1)
         for form in forms
@@ -157,43 +158,35 @@ def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> 
 
 
 def _write(
-    job: Job, forms: Sequence[_Form], part: int, path: Path, arrays: Mapping[str, Array]
-) -> dict[str, Mapped]:
-    """Lowers one part at all sizes and writes its package; gives where its weights are."""
+    job: Job, forms: Sequence[_Form], part: int, path: Path, weights: PackageWeights
+) -> None:
+    """Lowers one part at all sizes and writes its package."""
     from coremltools.converters.mil.mil import Program as MilProgram
 
-    deployment = check_target(job.deployment_target)
-    weights = PackageWeights(arrays, *_compression(job), deployment.ios)
-    mil = MilProgram()
+    target, mil = check_target(job.deployment_target).sdk, MilProgram()
     with fresh_names():
         for form in forms:
             program = form.parts[part]
-            add_function(
-                mil,
-                function_name(job.sizes, form.size),
-                program,
-                _features(job, program.inputs, form.inputs),
-                _features(job, program.outputs, form.outputs),
-                weights.constants(),
-                deployment.sdk,
-            )
+            inputs = _features(job, program.inputs, form.inputs)
+            outputs = _features(job, program.outputs, form.outputs)
+            name = function_name(job.sizes, form.size)
+            add_function(mil, name, program, inputs, outputs, weights.constants(), target)
     description = describe(job.component, part=part, parts=len(forms[0].parts))
-    save(mil, path, target=deployment.sdk, description=description)
-    return weights.weight_map()
+    save(mil, path, target=target, description=description)
 
 
-def _compression(job: Job) -> tuple[Compression | None, Mapping[str, float]]:
+def _compression(job: Job, bundle: Bundle) -> tuple[Compression | None, Mapping[str, float]]:
     """How weights are compressed, and the scales of what layers read in 8 bits."""
     if job.compression is None:
         return None, {}
     scheme = parse_scheme(job.compression)
     if job.recipe is None:
         return Compression(scheme), {}
-    path = Path(job.recipe)
+    path, sha256 = Path(job.recipe), weights_sha256(bundle, job.component)
     if scheme.activations:
-        reads = read_rounded_reads(path, weights_sha256=job.weights_sha256)
+        reads = read_rounded_reads(path, weights_sha256=sha256)
         return Compression(scheme), reads.activations.scales
-    return read_quantization(path, weights_sha256=job.weights_sha256).compression, {}
+    return read_quantization(path, weights_sha256=sha256).compression, {}
 
 
 def _features(

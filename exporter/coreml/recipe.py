@@ -31,6 +31,13 @@ _EVERY = 2
 """Of a trajectory's calls every second is taken: each costs a run for every weight and width."""
 
 
+def weights_sha256(bundle: Bundle, name: str) -> str:
+    """Of a component's weight file in a portable bundle."""
+    recipe = bundle.manifest.components[name].recipe
+    assert recipe is not None, "a portable bundle has recipes"
+    return bundle.manifest.files[recipe.weights].sha256
+
+
 def needs_recipe(scheme: Scheme) -> bool:
     """Whether a scheme says of itself what becomes of each layer."""
     return scheme.kind is Kind.MIXED or scheme.activations
@@ -54,10 +61,7 @@ def write_recipe(
         UsageError: the budget is too small.
         SourceError: the network's values aren't finite.
     """
-    item = _prepared(bundle, name)
-    recipe = bundle.manifest.components[name].recipe
-    assert recipe is not None, "a portable bundle has recipes"
-    sha256 = bundle.manifest.files[recipe.weights].sha256
+    item, sha256 = _prepared(bundle, name), weights_sha256(bundle, name)
     found: Quantization | RoundedReads
     if scheme.activations:
         found = _reads(bundle, name, item, sha256, given, progress)

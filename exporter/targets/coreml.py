@@ -98,6 +98,9 @@ class CoreMl(Target):
         check_attention(attention, deployment)
         if self._options.compression is not None:
             check_scheme(parse_scheme(self._options.compression), deployment.ios)
+        recipe = self._options.recipe
+        if recipe is not None and not recipe.is_file():
+            raise UsageError(f"no file at {recipe}; give a quantization.json, or leave it out.")
         _check_components(bundle)
         sizes = self._settled_sizes(bundle, config)
         check_sizes(sizes, deployment)
@@ -147,7 +150,6 @@ class CoreMl(Target):
             attention=settled.attention,
             compression=None if scheme is None else scheme.name,
             recipe=self._recipe(bundle, name, scheme, folder / name),
-            weights_sha256=_weights_sha256(bundle, name),
             sizes=settled.sizes,
             batch=sizes["batch"],
             unet_batch=settled.batch,
@@ -181,12 +183,6 @@ class CoreMl(Target):
         assert settled is not None, "settle comes first"
         write_resources(bundle, folder)
         return swift_notes(bundle, batch=settled.batch, sizes=settled.sizes)
-
-
-def _weights_sha256(bundle: Bundle, name: str) -> str:
-    recipe = bundle.manifest.components[name].recipe
-    assert recipe is not None, "a portable bundle has recipes"
-    return bundle.manifest.files[recipe.weights].sha256
 
 
 def _check_components(bundle: Bundle) -> None:
