@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from exporter.errors import VerificationError
 from exporter.image_report import ImageReport, require_same_picture
 from exporter.staged_files import VERIFICATION_NAME
-from runtimes.errors import BundleError
 from runtimes.version import VERSION
 
 Array = NDArray[Any]
@@ -30,23 +28,9 @@ THRESHOLDS_DB: dict[str, float] = {"fp32": 80.0, "fp16": 45.0, "bf16": 35.0}
 
 Peak is the reference's largest magnitude. Reordered float32 sums over networks of this depth give
 100 dB and more; a wrong weight or a lost activation gives below 40. Rounding weights to fp16 has
-11 bits a weight, 66 dB each, of which a deep network keeps 50 to 60.
+11 bits a weight, 66 dB each, of which a deep network keeps 50 to 60. Of weights that are
+compressed less is asked: `exporter.compressed_thresholds`.
 """
-
-COMPRESSED_DB: dict[int, float] = {8: 35.0, 6: 25.0, 4: 12.0, 3: 6.0, 2: 3.0, 1: 0.0}
-"""PSNR that a component of compressed weights must reach, by the bits of a weight.
-
-A weight keeps some 6 dB a bit, and a deep network less. Of the trained shapes model the worst
-component, its VAE decoder, reaches 47 dB at 8 bits (scaled whole numbers; 51 with a palette), 38 at
-6, 22 at 4, 13 at 3, 8 at 2 and 3 at 1; the others 5 to 15 more. 10 dB and more are left for larger
-networks. At 3 bits and fewer the figure can't tell a faithful package from a wrong one, since an
-output of zeros reaches 4 to 12 dB: there it is to be read, and pictures to be looked at.
-"""
-
-ACTIVATIONS_DB = 25.0
-"""The same where what is computed with the weights is rounded to 8 bits as well."""
-
-_ACTIVATIONS = "w8a8"
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,28 +230,6 @@ def worst_output(result: ComponentReport) -> tuple[str, Comparison]:
         result.outputs.items(),
         key=lambda item: np.inf if item[1].psnr_db is None else item[1].psnr_db,
     )
-
-
-def compressed_db(compression: str) -> float:
-    """The PSNR asked of a component whose weights are compressed.
-
-    Args:
-        compression: a scheme's name, such as "palette-6", "palette-4-g16", "int8", "mixed-4.5" or
-            "w8a8"; a mixed one's average is rounded down to a width that there is.
-
-    Raises:
-        BundleError: the name tells no bits.
-    """
-    if compression == _ACTIVATIONS:
-        return ACTIVATIONS_DB
-    found = re.match(r"(?:palette-|mixed-|int)(\d+)", compression)
-    widths = [bits for bits in COMPRESSED_DB if found and bits <= int(found[1])]
-    if not widths:
-        raise BundleError(
-            f"weights are compressed as {compression!r}, of which this version of latedge doesn't "
-            "know what to ask. Upgrade."
-        )
-    return COMPRESSED_DB[max(widths)]
 
 
 def compare(pairs: list[tuple[Array, Array]]) -> Comparison:

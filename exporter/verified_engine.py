@@ -30,14 +30,15 @@ def verifying_device(manifest: Manifest, asked: str | None = None) -> str:
 
 
 def engine_told(manifest: Manifest, device: str) -> str:
-    """The engine as a report names it, with its device where that isn't the CPU."""
+    """The engine as a report names it; with its device where that isn't the CPU, or Core ML's."""
     if manifest.target is None:
         return "onnxruntime"
     if device.startswith(REFERENCE):
         _, _, arithmetic = device.partition(":")
         rounded = f", {arithmetic}" if arithmetic else ""
         return f"{manifest.target}, reference executor{rounded}"
-    return manifest.target if device == "cpu" else f"{manifest.target} on {device}"
+    alone = device == "cpu" and manifest.target != CORE_ML
+    return manifest.target if alone else f"{manifest.target} on {device}"
 
 
 def check_nodes(manifest: Manifest, flag: str) -> None:

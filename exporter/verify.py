@@ -17,6 +17,7 @@ import msgspec
 
 from exporter.cached_journal import cached_journal
 from exporter.components import component as load_component
+from exporter.compressed_thresholds import COMPONENTS_DB, asked_db
 from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.journal import Journal
@@ -35,7 +36,6 @@ from exporter.report import (
     ComponentReport,
     Report,
     compare,
-    compressed_db,
     machine,
     passes,
     tool_versions,
@@ -43,7 +43,7 @@ from exporter.report import (
 )
 from exporter.source import NO_OPTIONS, SourceOptions, open_source
 from exporter.verified_engine import CORE_ML, check_nodes, engine_told, verifying_device
-from exporter.verified_sizes import Sized, each_size
+from exporter.verified_sizes import each_size
 from exporter.verify_image import check_drawable, with_image
 from exporter.verify_layers import verify_layers
 from exporter.weights import read_header
@@ -175,28 +175,20 @@ def verify_components(
 
             def run(
                 name: str = name,
-                sized: Sized = sized,
+                label: str = label,
+                sized: Manifest = sized.manifest,
                 carried: Carried = carried,
                 handed_on: Path = handed_on,
             ):
-                given = (name, prepared[name], carried)
+                given = (folder, sized, name, prepared[name], carried)
                 with work_on(name):
                     begin(VERIFY)
                     announce(name, prepared[name], progress, by_layer=by_layer)
                     if by_layer:
-                        graph = sized.manifest.components[name].graphs["model"]
-                        threshold = threshold_db(sized.manifest, graph)
-                        seen = _as_seen(sized.manifest, name)
-                        result, left = verify_layers(folder, seen, *given, threshold, progress)
+                        result, left = _by_layer(*given, progress)
                     else:
                         result, left = verify_component(
-                            folder,
-                            sized.manifest,
-                            *given,
-                            locate=locate,
-                            device=device,
-                            label=name + sized.suffix,
-                            progress=progress,
+                            *given, locate=locate, device=device, label=label, progress=progress
                         )
                 left.save(handed_on)
                 return result
@@ -209,6 +201,19 @@ def verify_components(
         versions=tool_versions(),
         machine=machine(),
     )
+
+
+def _by_layer(
+    folder: Path,
+    manifest: Manifest,
+    name: str,
+    item: Prepared,
+    carried: Carried,
+    progress: Progress,
+) -> tuple[ComponentReport, Carried]:
+    threshold = threshold_db(manifest, manifest.components[name].graphs["model"])
+    seen = _as_seen(manifest, name)
+    return verify_layers(folder, seen, name, item, carried, threshold, progress)
 
 
 def verify_component(
@@ -390,6 +395,6 @@ def _open(folder: Path, graph: Graph, device: str) -> Engine:
 def threshold_db(manifest: Manifest, graph: Graph) -> float:
     """The PSNR asked of a graph's outputs."""
     if graph.compression is not None:
-        return compressed_db(graph.compression)
+        return asked_db(COMPONENTS_DB, graph.compression)
     # A portable graph computes in float32 whatever its weights are stored in, and so does torch.
     return THRESHOLDS_DB["fp32" if manifest.target is None else graph.precision]

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from exporter import sdxl_picture, textless_picture
 from exporter.components.base import Config
+from exporter.compressed_thresholds import PICTURES_DB, asked_db
 from exporter.errors import VerificationError
 from exporter.families import FAMILIES
 from exporter.families.sdxl import SDXL_REFINER
@@ -422,7 +423,11 @@ def _component(bundle: Bundle, name: str) -> Component:
 
 
 def _threshold_db(manifest: Manifest) -> float:
-    stored = {manifest.components[name].graphs["model"].precision for name in _drawing(manifest)}
+    graphs = [manifest.components[name].graphs["model"] for name in _drawing(manifest)]
+    schemes = [graph.compression for graph in graphs if graph.compression is not None]
+    if schemes:
+        return min(asked_db(PICTURES_DB, scheme) for scheme in schemes)
+    stored = {graph.precision for graph in graphs}
     # A portable bundle holds the source's weights as torch takes them.
     return THRESHOLDS_DB["fp32" if manifest.target is None or stored == {"fp32"} else "fp16"]
 

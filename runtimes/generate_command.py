@@ -72,7 +72,10 @@ def generate(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="As the engine names it: cpu, gpu, npu, cuda:0, …; cpu if absent."),
+        typer.Option(
+            help="As the engine names it: cpu, gpu, npu, cuda:0, …; cpu if absent. Of Core ML also "
+            "all, and reference: NumPy in its place, to verify with, slowly."
+        ),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads within an operation; the engine's choice if absent.")

@@ -116,8 +116,9 @@ def _inspect_component(bundle: Bundle, component: Component) -> InspectedCompone
 
 
 def _files(component: Component) -> set[str]:
-    files = {graph.file for graph in component.graphs.values()}
-    files.update(weight for graph in component.graphs.values() for weight in graph.weights)
+    files: set[str] = set()
+    for graph in component.graphs.values():
+        files.update((graph.file, *graph.chunks, *graph.weights))
     if component.recipe is not None:
         files |= {component.recipe.config, component.recipe.weights}
     if component.weight_map is not None:

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from runtimes.engines.layout import graph_shape
 from runtimes.inspection import InspectedComponent, Inspection
-from runtimes.manifest import Port, Provenance
+from runtimes.manifest import Graph, Port, Provenance
 
 _PORTS_SHOWN = 4
 
@@ -30,12 +31,24 @@ def show(found: Inspection) -> None:
             title = name if key == "model" else f"{name} ({key})"
             parts.add_row(
                 title,
-                graph.precision,
+                "\n".join(_stored(graph)),
                 _weights(component),
                 _mb(component.size_bytes),
                 escape("\n".join(lines)),
             )
     console.print(parts)
+
+
+def _stored(graph: Graph) -> list[str]:
+    """How a graph lies in its files."""
+    lines = [graph.precision]
+    if graph.compression is not None:
+        lines.append(graph.compression)
+    if graph.chunks:
+        lines.append(f"{1 + len(graph.chunks)} chunks")
+    if graph.function is not None:
+        lines.append(f"function {graph.function}")
+    return lines
 
 
 def _facts(found: Inspection) -> dict[str, str]:
@@ -64,12 +77,13 @@ def _facts(found: Inspection) -> dict[str, str]:
 
 def _arithmetic(found: Inspection) -> list[str]:
     """What each graph may be computed in, where that was decided."""
-    return [
+    lines = [
         f"{name} in {graph.arithmetic}"
         for name, component in found.components.items()
         for graph in component.graphs.values()
         if graph.arithmetic is not None
     ]
+    return list(dict.fromkeys(lines))
 
 
 def _origin(provenance: Provenance) -> str:
@@ -86,7 +100,7 @@ def _checked(found: Inspection) -> str:
 
 def _lines(arrow: str, ports: Sequence[Port]) -> list[str]:
     shown = [
-        f"{arrow} {port.name} {port.dtype} [{', '.join(map(str, port.shape))}]"
+        f"{arrow} {port.name} {port.dtype} [{', '.join(map(str, graph_shape(port)))}]"
         for port in ports[:_PORTS_SHOWN]
     ]
     more = len(ports) - len(shown)

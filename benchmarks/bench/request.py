@@ -83,6 +83,7 @@ class Request:
         )
         if self.threads is not None:
             check_count("--threads", self.threads, 4096)
+        self._check_device()
         batches, sizes = parse_counts(self.batches), parse_sizes(self.sizes)
         self._check_texts()
         bundles = [_compiled(path) for path in self.paths]
@@ -103,6 +104,14 @@ class Request:
             judging.check(bundles, settings)
         judge = judging.open(bundles, settings, tell) if judging else None
         return Run(entries, settings, options, judge, command, tell).report()
+
+    def _check_device(self) -> None:
+        """What Core ML's packages are verified on is slow by design."""
+        if self.device.lower().startswith("reference"):
+            raise UsageError(
+                f"--device {self.device} evaluates Core ML's packages in NumPy, to verify them; it "
+                "is no engine to time. Give all, cpu, gpu or npu, on a Mac."
+            )
 
     def _check_texts(self) -> None:
         """A result is UTF-8, and so must be what stands in it."""

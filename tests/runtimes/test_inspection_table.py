@@ -94,3 +94,39 @@ def test_inspect_refuses_altered_bundles(fake_bundle: Write, capsys: Capture) ->
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.startswith(f"error: {bundle}/unet/model.fake is altered")
+
+
+def test_inspect_tells_chunks_functions_and_compression(
+    fake_bundle: Write, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    bundle = fake_bundle(batch=2, sequence=77)
+    manifest = json.loads((bundle / "latedge.json").read_text())
+    graphs = manifest["components"]["unet"]["graphs"]
+    plain = graphs["model"]
+    plain |= {"precision": "fp16", "compression": "palette-6"}
+    for port in plain["inputs"]:
+        if port["role"] == "timestep":
+            port["repeat"] = 2
+        if port["role"] == "encoder_hidden_states":
+            port["axes"] = [0, 2, -1, 1]
+    graphs["model.48x24"] = {
+        **plain,
+        "function": "size_48x24",
+        "chunks": ["vae_decoder/model.fake"],
+    }
+    (bundle / "latedge.json").write_text(json.dumps(manifest))
+    assert latedge.main(["inspect", str(bundle)]) == 0
+    shown = capsys.readouterr().out
+    rows = {row.split("│")[1].strip(): row for row in shown.splitlines() if "│ " in row}
+    assert "fp16" in rows["unet"]
+    assert "unet (model.48x24)" in rows
+    for text in (
+        "palette-6",
+        "2 chunks",
+        "function size_48x24",
+        # As the graph has them.
+        "→ timestep float32 [2]",
+        "→ encoder_hidden_states float32 [2, 4, 1, 77]",
+    ):
+        assert text in shown, text

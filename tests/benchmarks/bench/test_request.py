@@ -37,6 +37,10 @@ def refused(capsys: Capture, *arguments: object) -> tuple[int, str]:
         (("{ort}", "--steps", "1001"), "num_inference_steps must be a whole number from 1 to 1000"),
         (("{ort}", "--threads", "0"), "--threads must be a whole number from 1 to 4096, not 0"),
         (("{ort}", "--sampler", "nonsense"), "nonsense"),
+        (
+            ("{ort}", "--device", "Reference:fp16"),
+            "--device Reference:fp16 evaluates Core ML's pack",
+        ),
         (("{ort}", "--height", "63"), "height"),
         (("{ort}", "--batches", "1,two"), "--batches takes whole numbers from 1"),
         (("{ort}", "--batches", "0"), "--batches takes whole numbers from 1"),
