@@ -25,7 +25,7 @@ from exporter.progress import Progress, silent
 from exporter.reference import Sample
 
 LOWEST_DB = 40.0
-"""PSNR of the network's outputs with one layer rounded, below which that layer is not."""
+"""PSNR of what a sampler sees with one layer rounded, below which that layer is not."""
 
 _SMALLEST = float(np.finfo(np.float16).tiny)
 """The least scale, so that a half has it with all its bits: for inputs that were always about 0."""
