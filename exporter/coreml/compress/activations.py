@@ -24,8 +24,12 @@ from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
 from exporter.reference import Sample
 
-LOWEST_DB = 40.0
-"""PSNR of the network's outputs with one layer rounded, below which that layer is not."""
+LOWEST_DB = 50.0
+"""PSNR of what a sampler sees with one layer rounded, below which that layer is not.
+
+On the shapes model's U-Net 71 of 81 layers reach it and together keep 45 dB; all 81 keep 37 dB, and
+their pictures 29 dB with 17 points less of the prompts right.
+"""
 
 _SMALLEST = float(np.finfo(np.float16).tiny)
 """The least scale, so that a half has it with all its bits: for inputs that were always about 0."""

@@ -15,7 +15,7 @@ from exporter.coreml.compress.tensor import compress
 from exporter.mapped_network import MappedNetwork
 from exporter.needs import float32_bytes
 from exporter.prepare import Prepared
-from exporter.reference import Feeds, Sample
+from exporter.reference import GUIDANCE_SCALE, Feeds, Sample
 from exporter.report import Comparison, compare
 from exporter.weights import Tensor
 
@@ -63,12 +63,36 @@ class ReplacedNetwork:
         return {name: value.float().numpy() for name, value in results.items()}
 
     def compare(self, samples: Sequence[Sample]) -> Comparison:
-        """All outputs of all samples against what was recorded with the weights as they are."""
+        """What a sampler sees of all samples, against what was recorded with weights as they are.
+
+        See `as_sampled`.
+        """
         pairs: list[tuple[Array, Array]] = []
         for sample in samples:
-            found = self.run(sample.feeds)
-            pairs += [(value, found[name]) for name, value in sample.outputs.items()]
+            before = as_sampled(sample.feeds, sample.outputs)
+            after = as_sampled(sample.feeds, self.run(sample.feeds))
+            pairs += [(value, after[name]) for name, value in before.items()]
         return compare(pairs)
+
+
+def as_sampled(feeds: Feeds, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Both guidance halves of a U-Net as the one prediction that they become; others as they are.
+
+    Guidance multiplies the difference of the halves, and compressed weights of the cross attention
+    change little of either half and much of that. For the shapes model's pictures, bits of 4.5 on
+    average gave 34.0 dB where they were chosen by the prediction, 32.6 dB by the halves.
+
+    Args:
+        feeds: of a call as `exporter.reference` makes it: the unconditional half first.
+        outputs: what it gave.
+    """
+    if "encoder_hidden_states" not in feeds:
+        return outputs
+    halves = {name: np.split(value, 2) for name, value in outputs.items()}
+    return {
+        name: uncond + np.float32(GUIDANCE_SCALE) * (cond - uncond)
+        for name, (uncond, cond) in halves.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class Loss(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         size_bits: of indices and table together.
-        psnr_db: of the network's outputs with this weight alone compressed, against their largest
-            magnitude; None where they stay equal.
+        psnr_db: of the network's outputs as a sampler sees them (`as_sampled`) with this weight
+            alone compressed, against their largest magnitude; None where they stay equal.
     """
 
     size_bits: int

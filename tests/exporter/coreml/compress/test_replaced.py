@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from exporter.coreml.compress.compression import Compression, is_compressible
-from exporter.coreml.compress.replaced import ReplacedNetwork, compressed_values, given_values
+from exporter.coreml.compress.replaced import (
+    ReplacedNetwork,
+    as_sampled,
+    compressed_values,
+    given_values,
+)
 from exporter.coreml.compress.scheme import parse_scheme
 from exporter.coreml.compress.tensor import compress
 from exporter.reference import load_network
@@ -62,3 +67,12 @@ def test_a_compression_replaces_what_it_covers(case: Case) -> None:
     psnr = ReplacedNetwork(item, replace).compare(samples).psnr_db
     assert psnr is not None
     assert 20 < psnr < 60
+
+
+def test_guidance_halves_are_compared_as_what_they_become() -> None:
+    uncond, cond = np.full((1, 4, 2, 2), 3.0, np.float32), np.full((1, 4, 2, 2), 5.0, np.float32)
+    outputs = {"out_sample": np.concatenate([uncond, cond])}
+    text = {"encoder_hidden_states": np.zeros((2, 77, 8), np.float32)}
+    (guided,) = as_sampled(text, outputs).values()
+    np.testing.assert_array_equal(guided, np.full((1, 4, 2, 2), 3 + 7.5 * 2, np.float32))
+    assert as_sampled({"input_ids": np.zeros((2, 77))}, outputs) is outputs
