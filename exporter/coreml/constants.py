@@ -12,6 +12,7 @@ from exporter.coreml.compress.emit import emit
 from exporter.coreml.compress.tensor import Compressed, compress
 from exporter.coreml.lower.rules import Var, Weight, builder
 from exporter.coreml.mapped_weights import Array
+from exporter.coreml.targets import Deployment
 from exporter.errors import CompileError
 from exporter.weight_map import Mapped
 
@@ -30,7 +31,7 @@ class PackageWeights:
         arrays: Mapping[str, Array],
         compression: Compression | None = None,
         scales: Mapping[str, float] | None = None,
-        target: str = "",
+        deployment: Deployment | None = None,
     ) -> None:
         """Takes weights.
 
@@ -38,14 +39,14 @@ class PackageWeights:
             arrays: by Diffusers key, in the program's dtype.
             compression: of what convolutions and linear layers multiply by; None leaves all as is.
             scales: of what layers read in 8 bits, by the key of their weight.
-            target: the deployment target that compression is for.
+            deployment: the target that compression is for.
         """
         self._arrays = arrays
         self._compression = compression
         self.scales: Mapping[str, float] = scales or {}
         self._compressed: dict[Weight, Compressed] = {}
         self._placed: dict[Weight, Var] = {}
-        self._target = target
+        self._deployment = deployment
 
     def constants(self) -> MappedConstants:
         """Those of one function."""
@@ -76,7 +77,8 @@ class PackageWeights:
         assert values.dtype == np.dtype(str(weight.dtype).removeprefix("torch."))
         compressed = self._compress(weight, values) if matrix else None
         if compressed is not None:
-            var = emit(re.sub(r"\W", "_", weight.key), compressed, self._target)
+            assert self._deployment is not None, "compressed for no target"
+            var = emit(re.sub(r"\W", "_", weight.key), compressed, self._deployment)
         else:
             var = builder().const(val=values, name=weight.key)
         self._placed.setdefault(weight, var)

@@ -101,13 +101,14 @@ def make(job: Job) -> Component:
     folder = Path(job.folder) / job.component
     recipe = bundle.manifest.components[job.component].recipe
     assert recipe is not None, "a portable bundle has recipes"
+    deployment = check_target(job.deployment_target)
     with mapped_weights(bundle.path / recipe.weights, _STORED[job.precision], folder) as arrays:
         forms = [_form(job, bundle, size, arrays) for size in _own_sizes(job, bundle)]
         begin(CONVERT)
         names = package_names(job.component, chunked=job.chunked)
         weight_map: dict[str, Mapped] = {}
         for part, name in enumerate(names):
-            weights = PackageWeights(arrays, *_compression(job, bundle), job.deployment_target)
+            weights = PackageWeights(arrays, *_compression(job, bundle), deployment)
             _write(job, forms, part, folder / name, weights)
             weight_map |= weights.weight_map()
     graphs = {

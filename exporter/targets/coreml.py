@@ -97,7 +97,7 @@ class CoreMl(Target):
         attention = self._options.attention or ATTENTION
         check_attention(attention, deployment)
         if self._options.compression is not None:
-            check_scheme(parse_scheme(self._options.compression), deployment.ios)
+            check_scheme(parse_scheme(self._options.compression), deployment)
         recipe = self._options.recipe
         if recipe is not None and not recipe.is_file():
             raise UsageError(f"no file at {recipe}; give a quantization.json, or leave it out.")

@@ -6,14 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from exporter.coreml.compress.emit import emit
-from exporter.coreml.compress.scheme import Kind, Scheme, check_scheme
-from exporter.coreml.compress.tensor import compress
+from exporter.coreml.compress.scheme import Kind, Scheme
 from exporter.errors import CompileError
 
 SMALLEST = 2048
@@ -48,16 +42,6 @@ class Compression:
     scheme: Scheme
     recipe: Mapping[str, Scheme | None] = field(default_factory=dict[str, Scheme | None])
 
-    def check(self, target: str) -> None:
-        """Refuses what a deployment target is too old for.
-
-        Raises:
-            UsageError: see `check_scheme`.
-        """
-        for scheme in (self.scheme, *self.recipe.values()):
-            if scheme is not None:
-                check_scheme(scheme, target)
-
     def scheme_of(self, key: str, shape: tuple[int, ...]) -> Scheme | None:
         """How a weight is compressed; None where it stays as it is.
 
@@ -78,29 +62,6 @@ class Compression:
                 "Measure it anew."
             )
         return self.recipe[key]
-
-    def emit(
-        self, key: str, values: NDArray[Any], shape: tuple[int, ...], target: str
-    ) -> Any | None:
-        """Adds a weight to the program that is being built, if it is one that is compressed.
-
-        Args:
-            key: its Diffusers key.
-            values: float16 or float32, in memory or mapped, of the dtype that is computed in.
-            shape: that the program wants, of as many elements; output channels are first in both.
-            target: deployment target, such as "iOS17".
-
-        Returns:
-            coremltools' `Var`; None for a weight that stays as it is.
-
-        Raises:
-            CompileError: a value is NaN or infinite, or a recipe doesn't know the weight.
-        """
-        scheme = self.scheme_of(key, shape)
-        if scheme is None:
-            return None
-        compressed = compress(np.reshape(values, shape), scheme, key=key)
-        return emit(re.sub(r"\W", "_", key), compressed, target)
 
 
 def is_compressible(key: str, shape: tuple[int, ...]) -> bool:

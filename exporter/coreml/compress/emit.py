@@ -9,27 +9,27 @@ import numpy as np
 
 from exporter.coreml.compress.linear import Affine, Blockwise
 from exporter.coreml.compress.palette import Palette
-from exporter.coreml.compress.scheme import system
 from exporter.coreml.compress.tensor import Compressed
+from exporter.coreml.targets import Deployment, check_target
 
-_BLOCKWISE_SINCE = 18
+_BLOCKWISE_SINCE = check_target("iOS18")
 """iOS 18 has an operator for both of its forms, and coremltools uses no older one for it."""
 
 
-def emit(name: str, compressed: Compressed, target: str) -> Any:
+def emit(name: str, compressed: Compressed, deployment: Deployment) -> Any:
     """Adds the operator that stands for a compressed weight to the function that is being built.
 
     Args:
         name: of the operator, as MIL allows it: letters, digits and underscores.
         compressed: the weight.
-        target: deployment target, such as "iOS17", that its scheme was checked for.
+        deployment: that its scheme was checked for.
 
     Returns:
         coremltools' `Var`, of the weight's shape and of the dtype of its tables or scales.
     """
     from coremltools.converters.mil import Builder
 
-    return _emit(compressed, Builder, name, system(target) >= _BLOCKWISE_SINCE)
+    return _emit(compressed, Builder, name, deployment >= _BLOCKWISE_SINCE)
 
 
 def emit_rounded(name: str, read: Any, scale: float) -> Any:

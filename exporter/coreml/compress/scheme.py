@@ -21,15 +21,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from runtimes.errors import UsageError, unknown_name
-
-SYSTEMS: dict[str, int] = {
-    "iOS16": 16, "macOS13": 16,
-    "iOS17": 17, "macOS14": 17,
-    "iOS18": 18, "macOS15": 18,
-    "iOS26": 26, "macOS26": 26,
-}  # fmt: skip
-"""Deployment target → the version of iOS whose operators it has."""
+from exporter.coreml.targets import Deployment, check_target
+from runtimes.errors import UsageError
 
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)
 """Widths of an index that Core ML has; it has none of 5 or 7 bits."""
@@ -40,8 +33,9 @@ _EVERYWHERE = (1, 2, 4, 6, 8)
 MIXED_RANGE = (1.0, 16.0)
 """Between one bit a weight and halves as they are, both excluded."""
 
-_SINCE_GROUPS = _SINCE_THREE_BITS = _SINCE_BLOCKS = 18
-_SINCE_ACTIVATIONS = 17
+_FIRST = check_target("iOS16")
+_SINCE_GROUPS = _SINCE_BLOCKS = _SINCE_THREE_BITS = check_target("iOS18")
+_SINCE_ACTIVATIONS = check_target("iOS17")
 
 _PALETTE = re.compile(r"palette-(\d)(?:-g([1-9]\d{0,4}))?")
 _MIXED = re.compile(r"mixed-(\d{1,2}(?:\.\d{1,3})?)")
@@ -92,16 +86,16 @@ class Scheme:
         return f"{self.kind.value}-{self.bits:g}{group}"
 
     @property
-    def since(self) -> int:
-        """The first version of iOS that has what it needs."""
-        needs = [
-            16,
-            _SINCE_GROUPS if self.group is not None else 0,
-            _SINCE_BLOCKS if self.block is not None else 0,
-            _SINCE_THREE_BITS if self.kind is Kind.PALETTE and self.bits == 3 else 0,
-            _SINCE_ACTIVATIONS if self.activations else 0,
-        ]
-        return max(needs)
+    def since(self) -> Deployment:
+        """The first systems that have what it needs."""
+        needs = {
+            _FIRST: True,
+            _SINCE_GROUPS: self.group is not None or self.block is not None,
+            _SINCE_ACTIVATIONS: self.activations,
+        }
+        if self.kind is Kind.PALETTE and self.bits == 3:
+            needs[_SINCE_THREE_BITS] = True
+        return max(deployment for deployment, needed in needs.items() if needed)
 
 
 _LINEAR = {
@@ -152,30 +146,10 @@ def palette(bits: int) -> Scheme:
     return Scheme(Kind.PALETTE, bits)
 
 
-def system(target: str) -> int:
-    """The version of iOS whose operators a deployment target has.
-
-    Raises:
-        UsageError: it is not known.
-    """
-    if target not in SYSTEMS:
-        raise unknown_name("deployment target", target, SYSTEMS)
-    return SYSTEMS[target]
-
-
-def check_scheme(scheme: Scheme, target: str) -> None:
+def check_scheme(scheme: Scheme, deployment: Deployment) -> None:
     """Refuses a scheme that a deployment target is too old for.
 
-    Args:
-        scheme: the scheme.
-        target: such as "iOS17" or "macOS14".
-
     Raises:
-        UsageError: the target is unknown or too old; names those that are not.
+        UsageError: the target is too old; says since when there is such a scheme.
     """
-    if system(target) < scheme.since:
-        enough = [name for name, version in SYSTEMS.items() if version >= scheme.since]
-        raise UsageError(
-            f"compression {scheme.name} needs {' or '.join(enough)}, and the deployment target is "
-            f"{target}; give a later one, or compress otherwise."
-        )
+    deployment.require(scheme.since.ios, f"weights as {scheme.name}")

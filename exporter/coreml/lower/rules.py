@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.fx import Node
 from torch.fx.node import map_arg
 
+from exporter.coreml.compress.emit import emit_rounded
 from exporter.coreml.program import VALUE, Program, shape_of, value_of
 from exporter.errors import CompileError
 
@@ -159,10 +160,7 @@ class Lowering:
         scale = self._constants.read_scale(found) if isinstance(found, Weight) else None
         if scale is None:
             return x
-        dtype = value_of(given).dtype
-        kept = self.mb.const(val=as_mil(torch.tensor(scale, dtype=dtype).numpy()))
-        whole = self.mb.quantize(input=x, scale=kept, output_dtype="int8")
-        return self.mb.dequantize(input=whole, scale=kept)
+        return emit_rounded(f"{x.name}_{found.key}".replace(".", "_"), x, scale)
 
     def matrix(self, given: Any) -> Var:
         """The weight that a convolution or a linear layer multiplies by."""

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from exporter.coreml.compress.compression import Compression, is_compressible
+from exporter.coreml.compress.emit import emit
 from exporter.coreml.compress.scheme import palette, parse_scheme
+from exporter.coreml.compress.tensor import compress
+from exporter.coreml.targets import check_target
 from exporter.errors import CompileError
-from runtimes.errors import UsageError
 
 LINEAR = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
 
@@ -51,8 +53,6 @@ def test_convolutions_and_linear_layers_are_compressed(key: str, shape: tuple[in
 def test_the_rest_stays_as_it_is(key: str, shape: tuple[int, ...]) -> None:
     assert not is_compressible(key, shape)
     assert Compression(parse_scheme("int8")).scheme_of(key, shape) is None
-    values = np.zeros(shape, np.float16)
-    assert Compression(parse_scheme("int8")).emit(key, values, shape, "iOS16") is None
 
 
 def test_2048_elements_are_too_few() -> None:
@@ -69,14 +69,6 @@ def test_a_mixed_scheme_takes_each_weights_own_from_its_recipe() -> None:
         compression.scheme_of("b.weight", (320, 320))
 
 
-def test_a_recipe_is_checked_weight_by_weight() -> None:
-    Compression(parse_scheme("mixed-4.5"), {"a": palette(6), "b": None}).check("iOS16")
-    with pytest.raises(UsageError, match=r"palette-3 needs iOS18"):
-        Compression(parse_scheme("mixed-4.5"), {"a": palette(3)}).check("iOS16")
-    with pytest.raises(UsageError, match=r"int4 needs iOS18"):
-        Compression(parse_scheme("int4")).check("macOS14")
-
-
 def test_a_linear_weight_is_emitted_in_the_shape_that_is_asked_for() -> None:
     ct = pytest.importorskip("coremltools")
     from coremltools.converters.mil import Builder, mil
@@ -85,11 +77,11 @@ def test_a_linear_weight_is_emitted_in_the_shape_that_is_asked_for() -> None:
     found = {}
     with mil.Function({"x": Builder.TensorSpec((1,))}, opset_version=ct.target.iOS18):
         for name in ("palette-4-g16", "int8", "int4"):
-            compression = Compression(parse_scheme(name))
             for shape in ((64, 96), (64, 96, 1, 1)):
-                var = compression.emit(f"{name}.{len(shape)}.weight", values, shape, "iOS18")
-                assert var is not None
+                compressed = compress(values.reshape(shape), parse_scheme(name))
+                named = f"{name.replace('-', '_')}_{len(shape)}_weight"
+                var = emit(named, compressed, check_target("iOS18"))
                 assert var.shape == shape
-                assert var.name == f"{name.replace('-', '_')}_{len(shape)}_weight"
+                assert var.name == named
                 found[name, len(shape)] = var.op.materialized_val_inference().reshape(64, 96)
             np.testing.assert_array_equal(found[name, 2], found[name, 4])

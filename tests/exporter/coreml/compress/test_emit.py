@@ -16,6 +16,7 @@ from exporter.coreml.compress.emit import emit, emit_rounded
 from exporter.coreml.compress.palette import palettize
 from exporter.coreml.compress.scheme import parse_scheme
 from exporter.coreml.compress.tensor import Compressed, compress
+from exporter.coreml.targets import check_target
 
 ct: Any = pytest.importorskip("coremltools")
 
@@ -38,7 +39,7 @@ def build(weights: dict[str, Compressed], target: str) -> Any:
     with mil.Function({"x": given}, opset_version=version) as function:
         sums: list[Any] = []
         for name, weight in weights.items():
-            emitted = emit(name, weight, target)
+            emitted = emit(name, weight, check_target(target))
             assert emitted.shape == weight.decompress().shape
             added = builder.cast(
                 x=function.inputs["x"], dtype=types.builtin_to_string(emitted.dtype)
@@ -72,7 +73,7 @@ def test_a_saved_package_decompresses_to_what_we_say(target: str, tmp_path: Path
         f"{scheme.name.replace('-', '_')}_{number}": compress(weight(shape), scheme)
         for scheme in schemes
         for number, shape in enumerate(SHAPES)
-        if scheme.since <= int(target.removeprefix("iOS"))
+        if scheme.since <= check_target(target)
     }
     saved = package(build(weights, target), target, tmp_path / "w.mlpackage")
     dense = ct.optimize.coreml.decompress_weights(saved)._mil_program.functions["main"]
