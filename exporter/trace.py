@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Container, Generator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -98,6 +98,7 @@ def capture_fixed(
     sizes: Mapping[str, int],
     *,
     half: bool,
+    exact: Container[str] = (),
     repeat: Mapping[str, int] | None = None,
 ) -> torch.export.ExportedProgram:
     """Captures a component at fixed sizes, decomposed to ATen's own operators, without weights.
@@ -108,11 +109,11 @@ def capture_fixed(
         sizes: a size for every symbolic axis of the inputs.
         half: in half precision, inputs and weights; what the network computes in float32 whatever
             its weights are, such as the sines of the time embedding, stays so.
+        exact: inputs that come in float32 also then.
         repeat: inputs that come as often along their first axis, such as a timestep for each of
             the samples.
     """
     begin(CAPTURE)
-    dtypes = {"float32": torch.float16 if half else torch.float32, "int64": torch.int64}
     with FakeTensorMode(allow_non_fake_inputs=True), _quiet():
         network = component.build(config).eval()
         if half:
@@ -120,9 +121,11 @@ def capture_fixed(
             state = {key: _halved(value) for key, value in network.state_dict().items()}
             network.load_state_dict(state, assign=True)
         wrapped = component.wrap(network.requires_grad_(False), config)
+        often = repeat or {}
         feeds = tuple(
             torch.zeros(
-                _fixed(port, sizes, (repeat or {}).get(port.name, 1)), dtype=dtypes[port.dtype]
+                _fixed(port, sizes, often.get(port.name, 1)),
+                dtype=_fed_dtype(port, half=half and port.name not in exact),
             )
             for port in component.inputs(config)
         )
@@ -132,6 +135,10 @@ def capture_fixed(
 def _fixed(port: Port, sizes: Mapping[str, int], repeat: int) -> list[int]:
     first, *rest = (sizes[n] if isinstance(n, str) else n for n in port.shape)
     return [first * repeat, *rest]
+
+
+def _fed_dtype(port: Port, *, half: bool) -> torch.dtype:
+    return torch.float16 if half and port.dtype == "float32" else _TORCH_DTYPE[port.dtype]
 
 
 def _halved(value: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ from exporter.coreml.convert import Feature, add_function
 from exporter.coreml.descriptions import describe
 from exporter.coreml.mapped_weights import Array, mapped_weights
 from exporter.coreml.package import MODEL, WEIGHTS, fresh_names, save
-from exporter.coreml.ports import package_ports
+from exporter.coreml.ports import EXACT, package_ports
 from exporter.coreml.program import Program, capture_program
 from exporter.coreml.recipe import weights_sha256
 from exporter.coreml.rewrites import rewrite_attention
@@ -149,7 +149,7 @@ def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> 
     axes, half = _axes(job, bundle, size), job.precision == "fp16"
     inputs, outputs = package_ports(bundle, job.component, axes, _DTYPES[job.precision])
     repeat = {port.role: port.repeat for port in inputs}
-    program = capture_program(wrapper, config, axes, half=half, repeat=repeat)
+    program = capture_program(wrapper, config, axes, half=half, exact=EXACT, repeat=repeat)
     program.keep_outputs([port.role for port in outputs])
     rewrite_attention(program, job.attention)
     parts = (program,)

@@ -22,6 +22,10 @@ _NAMES = {
 }
 """Kind of component → names of roles where they aren't the roles themselves."""
 
+EXACT = ("timestep", "time_ids")
+"""Roles that stay in float32. Their sines are computed so, and half precision has steps of 0.5 from
+512 on, where samplers visit timesteps in between. Apple's package feeds float32 to either."""
+
 _CHANNELS_FIRST = (0, 2, -1, 1)
 """[b, tokens, width] as (b, width, 1, tokens)."""
 
@@ -73,7 +77,7 @@ def _input(port: Port, names: Mapping[str, str], dtype: DType, sizes: Mapping[st
     return msgspec.structs.replace(
         port,
         name=names.get(port.role, port.role),
-        dtype="float32" if port.dtype == "int64" else dtype,
+        dtype="float32" if port.dtype == "int64" or port.role in EXACT else dtype,
         axes=_CHANNELS_FIRST if is_text else None,
         repeat=sizes["batch"] if port.role == "timestep" else 1,
     )

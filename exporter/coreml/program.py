@@ -6,7 +6,7 @@ shape and dtype of what it gives, as a tensor without memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,7 @@ def capture_program(
     sizes: Mapping[str, int],
     *,
     half: bool,
+    exact: Container[str] = (),
     repeat: Mapping[str, int] | None = None,
 ) -> Program:
     """Captures a component at fixed sizes; see `exporter.trace.capture_fixed`.
@@ -113,7 +114,7 @@ def capture_program(
     Raises:
         SourceError: the program needs a tensor that is neither a weight nor a known buffer.
     """
-    exported = capture_fixed(component, config, sizes, half=half, repeat=repeat)
+    exported = capture_fixed(component, config, sizes, half=half, exact=exact, repeat=repeat)
     inputs = [port.name for port in component.inputs(config)]
     outputs = [port.name for port in component.outputs(config)]
     return program_of(
