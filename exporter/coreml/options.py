@@ -40,7 +40,7 @@ class CoreMlOptions:
             "deployment-target": self.deployment_target,
             "attention": self.attention,
             "compress": self.compression,
-            "sizes": ",".join(self.sizes) or None,
+            "sizes": ",".join(self.sizes) if self.sizes else None,
             "chunk-unet": self.chunked or None,
         }
         return {name: value for name, value in given.items() if value is not None}
