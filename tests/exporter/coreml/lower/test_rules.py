@@ -38,17 +38,6 @@ class _Calls(nn.Module):
         return self.function(*given)
 
 
-class _Sequence(nn.Module):
-    """A layer behind a change of its input."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x)
-
-
 def _rows(ids: torch.Tensor) -> torch.Tensor:
     """The state at the first 7, as the text encoder takes that at the end of a text."""
     table = torch.arange(40, dtype=torch.float32).view(10, 4)
@@ -74,7 +63,7 @@ CASES: dict[str, tuple[nn.Module, tuple[tuple[int, ...], ...]]] = {
     "linear without bias": (nn.Linear(10, 3, bias=False), ((2, 5, 10),)),
     "group norm": (nn.GroupNorm(4, 8), (PICTURE,)),
     "group norm of a sequence": (nn.GroupNorm(4, 8), ((2, 8, 12),)),
-    "layer norm": (nn.LayerNorm((6, 10)), (PICTURE,)),
+    "layer norm": (nn.LayerNorm([6, 10]), (PICTURE,)),
     "gelu": (nn.GELU(), (PICTURE,)),
     "gelu by tanh": (nn.GELU(approximate="tanh"), (PICTURE,)),
     "silu": (nn.SiLU(), (PICTURE,)),
