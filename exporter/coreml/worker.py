@@ -65,6 +65,7 @@ def convert(job: Job) -> tuple[Component, int | None]:
             answer, complaints = process.communicate(msgspec.json.encode(job))
         except BaseException:
             process.kill()
+            process.wait()  # `with` doesn't after Ctrl-C, and the folder may go before the process
             raise
     if process.returncode < 0:
         raise StoppedError(
