@@ -14,6 +14,7 @@ from exporter.coreml.options import NO_OPTIONS, CoreMlOptions
 from exporter.errors import CompileError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.memory import limited
+from exporter.picture_size import check_picture_size
 from exporter.progress import Progress, silent
 from exporter.scan import Scan
 from exporter.staged_files import copy_file, list_files, write_manifest
@@ -87,8 +88,8 @@ def _compile(bundle: Path, output: Path, config: CompileConfig, progress: Progre
     mode = check_mode(config.arithmetic, chosen, default=compiler.half_arithmetic)
     check_free(output, force=force, known_by=BUNDLE, source=bundle)
     opened = open_bundle(bundle)
-    config = compiler.settle(opened, config)
     _check(opened, config)
+    config = compiler.settle(opened, config)
     # Weights may be widened from fp16; graphs are small beside them.
     check_room(output, opened.size_bytes() * (2 if chosen == "fp32" else 1))
     run = _fingerprint(opened, config, chosen, compiler.sdk)
@@ -163,7 +164,8 @@ def _compile_component(
         bundle, name, folder, precision=precision, sizes=sizes, arithmetic=arithmetic
     )
     note = f"; {compiled.note}" if compiled.note else ""
-    progress(f"{name}: compiled for {config.target}, {precision}{note}")
+    (stored, *_) = {graph.precision for graph in compiled.entry.graphs.values()}
+    progress(f"{name}: compiled for {config.target}, {stored}{note}")
     return compiled
 
 
@@ -176,16 +178,8 @@ def _check(bundle: Bundle, config: CompileConfig) -> None:
         )
     if (config.height is None) != (config.width is None):
         raise UsageError("give both --height and --width, or neither.")
-    space = manifest.latents
-    factor = space.vae_factor * space.multiple
-    whose = "the VAE's factor" if space.multiple == 1 else "as the U-Net takes them"
-    for name, size in (("height", config.height), ("width", config.width)):
-        if size is not None and (size <= 0 or size % factor):
-            below = max(size // factor, 1) * factor
-            raise UsageError(
-                f"{name} {size} is not a positive multiple of {factor}, {whose}; nearest "
-                f"are {below} and {below + factor}."
-            )
+    if config.height is not None and config.width is not None:
+        check_picture_size(bundle, config.height, config.width)
     if config.batch is not None and config.batch < 1:
         raise UsageError(f"batch {config.batch} is not positive; 1 or 2 are usual.")
 

@@ -19,3 +19,7 @@ class VerificationError(LatedgeError):
 
 class CompileError(LatedgeError):
     """A portable bundle can't be compiled as asked."""
+
+
+class StoppedError(LatedgeError):
+    """The work was stopped from outside; what was finished by then is whole."""

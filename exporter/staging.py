@@ -13,6 +13,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from exporter.errors import StoppedError
 from exporter.fingerprint import Fingerprint
 from exporter.journal import CONTENT, Journal
 from exporter.lock import LockedError, locked
@@ -91,7 +92,7 @@ def resumable(
 
 def is_interruption(error: BaseException) -> bool:
     """Whether the work was stopped, rather than found to be impossible."""
-    return isinstance(error, MemoryError) or not isinstance(error, Exception)
+    return isinstance(error, MemoryError | StoppedError) or not isinstance(error, Exception)
 
 
 @contextmanager

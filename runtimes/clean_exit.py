@@ -103,7 +103,7 @@ def describe(error: BaseException) -> str:
     """What happened, and what to do where that isn't plain."""
     match error:
         case LatedgeError():
-            return str(error)
+            return f"{error} {_notes(error)}".strip()
         case KeyboardInterrupt():
             return f"interrupted; {_notes(error) or 'nothing half-written is left.'}"
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] in EXTRAS:

@@ -77,25 +77,31 @@ def exported(once: Once, synthesized: Synthesize) -> Synthesize:
 
 
 @pytest.fixture(scope="session")
-def drawing(once: Once, synthesized: Synthesize) -> Iterator[Callable[[str], Pipeline]]:
+def portable(once: Once, synthesized: Synthesize) -> Synthesize:
+    """Gives the portable bundle of a synthetic model, by its name; nothing of it is verified."""
+    from exporter.export import export
+
+    return lambda name: once(
+        f"unverified-{name}", lambda folder: export(synthesized(name), folder, verify="none")
+    )
+
+
+@pytest.fixture(scope="session")
+def drawing(once: Once, portable: Synthesize) -> Iterator[Callable[[str], Pipeline]]:
     """Opens a synthetic model, compiled for ONNX Runtime, by the model's name.
 
     Its components aren't verified one by one: whole pictures are compared.
     """
     from exporter.compile import compile
-    from exporter.export import export
     from runtimes.pipeline import Pipeline
 
     pipes: dict[str, Pipeline] = {}
 
     def opened(name: str) -> Pipeline:
         if name not in pipes:
-            portable = once(
-                f"unverified-{name}",
-                lambda folder: export(synthesized(name), folder, verify="none"),
-            )
             compiled = once(
-                f"drawing-{name}", lambda folder: compile(portable, folder, target="onnxruntime")
+                f"drawing-{name}",
+                lambda folder: compile(portable(name), folder, target="onnxruntime"),
             )
             pipes[name] = Pipeline.open(compiled, threads=1)
         return pipes[name]

@@ -45,7 +45,7 @@ class CoreMlOptions:
             "attention": self.attention,
             "compress": self.compression,
             "recipe": self.recipe,
-            "sizes": ",".join(self.sizes) or None,
+            "sizes": ",".join(self.sizes) if self.sizes else None,
             "chunk-unet": self.chunked or None,
         }
         return {name: value for name, value in given.items() if value is not None}

@@ -16,8 +16,9 @@ from contextlib import redirect_stdout
 import msgspec
 
 from exporter.coreml.job import Job, make
-from exporter.errors import CompileError
+from exporter.errors import CompileError, StoppedError
 from exporter.memory import MemoryLimitError, limited
+from exporter.phases import CAPTURE, begin, work_on
 from runtimes.errors import LatedgeError
 from runtimes.manifest import Component
 from runtimes.process_memory import peak_rss_bytes
@@ -39,6 +40,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss: int | None = None
 
 
+class WorkerLimitError(StoppedError, MemoryLimitError):
+    """A conversion takes more memory than it may; other components' are as they were."""
+
+
 def convert(job: Job) -> tuple[Component, int | None]:
     """Does a job in a process of its own.
 
@@ -46,8 +51,9 @@ def convert(job: Job) -> tuple[Component, int | None]:
         The component's entry, and the most memory that the process took, in bytes.
 
     Raises:
-        CompileError: the component can't be converted, or the process died.
-        MemoryLimitError: it takes more than it may.
+        CompileError: the component can't be converted, or the process failed.
+        StoppedError: the process was killed, or takes more memory than it may, which is a
+            MemoryLimitError.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "exporter.coreml.worker"]
@@ -59,16 +65,22 @@ def convert(job: Job) -> tuple[Component, int | None]:
             answer, complaints = process.communicate(msgspec.json.encode(job))
         except BaseException:
             process.kill()
+            process.wait()  # `with` doesn't after Ctrl-C, and the folder may go before the process
             raise
+    if process.returncode < 0:
+        raise StoppedError(
+            f"{job.component}: its conversion was killed by signal {-process.returncode}; is there "
+            "too little memory?"
+        )
     if process.returncode:
         last = complaints.decode(errors="replace").strip().splitlines()[-1:]
         raise CompileError(
             f"{job.component}: its conversion ended with code {process.returncode}: "
-            f"{''.join(last) or 'it was killed; is there too little memory?'}"
+            f"{''.join(last) or 'it told nothing'}."
         )
     told = msgspec.json.decode(answer, type=Told)
     if told.entry is None:
-        kind = MemoryLimitError if told.over_limit else CompileError
+        kind = WorkerLimitError if told.over_limit else CompileError
         raise kind(told.error)
     return told.entry, told.peak_rss
 
@@ -86,7 +98,8 @@ def main() -> None:
 
 def _done(job: Job) -> Told:
     try:
-        with limited(job.max_memory):
+        with work_on(job.component), limited(job.max_memory):
+            begin(CAPTURE)
             entry = make(job)
     except LatedgeError as e:
         return Told(error=str(e), over_limit=isinstance(e, MemoryLimitError))

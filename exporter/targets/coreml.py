@@ -31,6 +31,7 @@ from exporter.coreml.targets import check_target
 from exporter.coreml.worker import convert
 from exporter.errors import CompileError
 from exporter.memory import gigabytes
+from exporter.picture_size import check_halves, check_picture_size
 from exporter.progress import Progress, silent
 from exporter.targets import Compiled, Target
 from runtimes.bundle import Bundle
@@ -104,6 +105,10 @@ class CoreMl(Target):
         _check_components(bundle)
         sizes = self._settled_sizes(bundle, config)
         check_sizes(sizes, deployment)
+        for size in sizes:
+            check_picture_size(bundle, *size)
+            for name in bundle.manifest.components:
+                check_halves(bundle, name, *size)
         batch = config.batch or BATCH
         self._settled = _Settled(deployment.ios, attention, sizes, batch)
         height, width = sizes[0]
@@ -115,10 +120,7 @@ class CoreMl(Target):
         if given and asked != (None, None):
             raise UsageError("give --sizes, or --height and --width, not both.")
         defaults = bundle.manifest.defaults
-        height, width = (
-            side or own for side, own in zip(asked, (defaults.height, defaults.width), strict=True)
-        )
-        return given or ((height, width),)
+        return given or ((config.height or defaults.height, config.width or defaults.width),)
 
     def compile(
         self,
@@ -134,7 +136,7 @@ class CoreMl(Target):
 
         Raises:
             CompileError: it can't be converted.
-            MemoryLimitError: it takes more memory than it may.
+            StoppedError: it takes more memory than it may, or was killed.
         """
         settled = self._settled
         assert settled is not None, "settle comes first"

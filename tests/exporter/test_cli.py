@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import latedge
+from exporter.coreml.options import NO_OPTIONS, CoreMlOptions
 from exporter.source import SourceOptions
 from runtimes.bundle import open_bundle
 
@@ -36,6 +37,26 @@ def test_options_of_the_source_reach_the_export(monkeypatch: pytest.MonkeyPatch)
         tokenizer_2=Path("t2"),
     )
     assert options["source_options"] == expected
+
+
+def test_options_of_core_ml_reach_the_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def compile(*arguments: object, **options: Any) -> None:
+        seen.append({"arguments": arguments, **options})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("exporter.compile.compile", compile)
+    command = ["compile", "b", "-o", "c", "--target", "coreml"]
+    assert latedge.main(command) != 0
+    flags = "--deployment-target iOS18 --attention sdpa --compress int8 --sizes 64x64,8x16"
+    flags += " --chunk-unet --max-memory 4GB --batch 1"
+    assert latedge.main([*command, *flags.split()]) != 0
+    plain, given = seen
+    assert plain["arguments"] == (Path("b"), Path("c"))
+    assert (plain["coreml"], plain["max_memory"]) == (NO_OPTIONS, None)
+    assert given["coreml"] == CoreMlOptions("iOS18", "sdpa", "int8", ("64x64", "8x16"), True)
+    assert (given["target"], given["max_memory"], given["batch"]) == ("coreml", 4 * 10**9, 1)
 
 
 def test_checkpoint_becomes_a_bundle(checkpoint: Named, tmp_path: Path, capsys: Capture) -> None:

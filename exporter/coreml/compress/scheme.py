@@ -17,6 +17,7 @@ weight and `constexpr_blockwise_shift_scale`; `quantize` and `dequantize` came w
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -125,7 +126,9 @@ def parse_scheme(name: str) -> Scheme:
             f"{name}: bits a weight on average lie between {low:g} and {high:g}, both excluded; "
             "give such a number, as in mixed-4.5."
         )
-    raise UsageError(f"unknown compression {name!r}; known are {', '.join(_SHOWN)}.")
+    close = difflib.get_close_matches(name, _SHOWN, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UsageError(f"unknown compression {name!r}; known are {', '.join(_SHOWN)}.{hint}")
 
 
 def plain(scheme: Scheme) -> Scheme:
