@@ -212,7 +212,7 @@ def main(
 ) -> None:
     """Measures memory and time of conversions to Core ML; prints a table."""
     form = Form(check_target(deployment_target).ios, attention, compression, chunked)
-    _check(form)
+    check_form(form)
     opened = [open_bundle(bundle) for bundle in bundles]
     asked = [(bundle, name) for bundle in opened for name in _chosen(bundle, components)]
     for bundle, name in asked:
@@ -221,7 +221,13 @@ def main(
     print(table(_kept(output)))
 
 
-def _check(form: Form) -> None:
+def check_form(form: Form) -> None:
+    """Refuses, before slow work, what can't be converted or isn't measured here.
+
+    Raises:
+        UsageError: the deployment target lacks the attention or compression, or the compression is
+            chosen weight by weight.
+    """
     check_attention(form.attention, form.deployment_target)
     if form.compression is not None:
         scheme = parse_scheme(form.compression)

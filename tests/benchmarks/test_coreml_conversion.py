@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import coreml_conversion
-from benchmarks.coreml_conversion import Form, Row, job_of, measure, table
+from benchmarks.coreml_conversion import Form, Row, check_form, job_of, measure, table
 from runtimes.bundle import open_bundle
 from runtimes.errors import UsageError
 
@@ -62,7 +62,7 @@ def test_a_row_takes_the_place_of_its_like_alone(tmp_path: Path) -> None:
 )
 def test_what_is_not_converted_is_refused_before_work(form: Form, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        coreml_conversion._check(form)  # pyright: ignore[reportPrivateUsage]
+        check_form(form)
 
 
 def test_components_are_a_portable_bundles_own() -> None:
