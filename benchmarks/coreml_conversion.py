@@ -26,13 +26,13 @@ from benchmarks.bench.children import OwnMemory, cpu_seconds
 from benchmarks.bench.machine import PACKAGES, describe
 from benchmarks.command_line import run_command
 from exporter.arithmetic import is_upcast
-from exporter.coreml.compress.scheme import Kind, check_scheme, parse_scheme
+from exporter.compile_config import CompileConfig
+from exporter.coreml.compress.scheme import Kind, parse_scheme
 from exporter.coreml.job import Job
-from exporter.coreml.options import ATTENTION, DEPLOYMENT_TARGET
-from exporter.coreml.rewrites import check_attention
+from exporter.coreml.options import ATTENTION, DEPLOYMENT_TARGET, CoreMlOptions
 from exporter.coreml.targets import check_target
 from exporter.coreml.worker import convert
-from exporter.targets.coreml import BATCH, COMPRESSED
+from exporter.targets.coreml import BATCH, COMPRESSED, CoreMl
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.errors import UsageError, unknown_name
 
@@ -212,31 +212,39 @@ def main(
 ) -> None:
     """Measures memory and time of conversions to Core ML; prints a table."""
     form = Form(check_target(deployment_target).ios, attention, compression, chunked)
-    check_form(form)
     opened = [open_bundle(bundle) for bundle in bundles]
     asked = [(bundle, name) for bundle in opened for name in _chosen(bundle, components)]
+    for bundle in opened:
+        check_form(form, bundle)
     for bundle, name in asked:
         print(f"{bundle.path.name}, {name} is converted", file=sys.stderr)
         _write(output, measure(bundle, name, form, work))
     print(table(_kept(output)))
 
 
-def check_form(form: Form) -> None:
+def check_form(form: Form, bundle: Bundle) -> None:
     """Refuses, before slow work, what can't be converted or isn't measured here.
 
     Raises:
         UsageError: the deployment target lacks the attention or compression, or the compression is
             chosen weight by weight.
+        CompileError: the bundle has a component that no package is made of.
     """
-    check_attention(form.attention, form.deployment_target)
-    if form.compression is not None:
-        scheme = parse_scheme(form.compression)
-        check_scheme(scheme, form.deployment_target)
-        if scheme.kind is Kind.MIXED or scheme.activations:
-            raise UsageError(
-                f"{scheme.name} is chosen from what a model's own layers bear, which isn't part of "
-                "what is measured here; give one scheme for all weights, such as palette-6."
-            )
+    options = CoreMlOptions(
+        deployment_target=form.deployment_target,
+        attention=form.attention,
+        compression=form.compression,
+        chunked=form.chunked,
+    )
+    CoreMl(options).settle(bundle, CompileConfig("coreml"))
+    if form.compression is None:
+        return
+    scheme = parse_scheme(form.compression)
+    if scheme.kind is Kind.MIXED or scheme.activations:
+        raise UsageError(
+            f"{scheme.name} is chosen from what a model's own layers bear, which isn't part of "
+            "what is measured here; give one scheme for all weights, such as palette-6."
+        )
 
 
 def _chosen(bundle: Bundle, components: Sequence[str] | None) -> tuple[str, ...]:

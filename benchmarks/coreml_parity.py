@@ -166,12 +166,12 @@ def main(
         Form(target or deployment_target(name), attention, None if name == PLAIN else name)
         for name in schemes or [PLAIN]
     ]
-    for form in forms:
-        check_form(form)
     for device in devices or ():
         if device not in DEVICES:
             raise unknown_name("device", device, DEVICES)
     opened = _opened(bundle)
+    for form in forms:
+        check_form(form, opened)
     reference = Reference(opened)
     for form in forms:
         print(f"{form.compression or PLAIN} is converted and evaluated", file=sys.stderr)

@@ -61,8 +61,11 @@ def test_a_row_takes_the_place_of_its_like_alone(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_converted_is_refused_before_work(form: Form, told: str) -> None:
+    defaults = SimpleNamespace(height=64, width=64)
+    bundle: Any = SimpleNamespace(manifest=SimpleNamespace(components=("unet",), defaults=defaults))
+    check_form(Form("iOS17", compression="palette-6"), bundle)
     with pytest.raises(UsageError, match=told):
-        check_form(form)
+        check_form(form, bundle)
 
 
 def test_components_are_a_portable_bundles_own() -> None:
