@@ -34,8 +34,9 @@ from benchmarks.shapes.intervals import Interval, paired_difference
 from benchmarks.shapes.painters import PaintConfig
 from benchmarks.shapes.score import Prompt, Score, compare, prompts, score_pictures
 from exporter.compile import compile as compile_bundle
-from exporter.coreml.compress.scheme import parse_scheme, system
+from exporter.coreml.compress.scheme import parse_scheme
 from exporter.coreml.options import DEPLOYMENT_TARGET, CoreMlOptions
+from exporter.coreml.targets import check_target
 from exporter.export import export
 from runtimes.bundle import Bundle, open_bundle
 from runtimes.errors import UsageError
@@ -131,7 +132,7 @@ def deployment_target(scheme: str) -> str:
     """
     if scheme == PLAIN:
         return DEPLOYMENT_TARGET
-    return f"iOS{max(parse_scheme(scheme).since, system(DEPLOYMENT_TARGET))}"
+    return max(parse_scheme(scheme).since, check_target(DEPLOYMENT_TARGET)).ios
 
 
 class Measured:

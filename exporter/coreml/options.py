@@ -17,7 +17,7 @@ DEPLOYMENT_TARGET = "iOS17"
 _SIZE = re.compile(r"(\d+)x(\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoreMlOptions:
     """How Core ML packages are made.
 

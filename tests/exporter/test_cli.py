@@ -55,7 +55,13 @@ def test_options_of_core_ml_reach_the_compilation(monkeypatch: pytest.MonkeyPatc
     plain, given = seen
     assert plain["arguments"] == (Path("b"), Path("c"))
     assert (plain["coreml"], plain["max_memory"]) == (NO_OPTIONS, None)
-    assert given["coreml"] == CoreMlOptions("iOS18", "sdpa", "int8", ("64x64", "8x16"), True)
+    assert given["coreml"] == CoreMlOptions(
+        deployment_target="iOS18",
+        attention="sdpa",
+        compression="int8",
+        sizes=("64x64", "8x16"),
+        chunked=True,
+    )
     assert (given["target"], given["max_memory"], given["batch"]) == ("coreml", 4 * 10**9, 1)
 
 

@@ -14,7 +14,13 @@ def test_nothing_given_is_no_option() -> None:
 
 
 def test_given_ones_have_the_command_lines_names() -> None:
-    options = CoreMlOptions("iOS18", "sdpa", "palette-6", ("64x64", "64x128"), chunked=True)
+    options = CoreMlOptions(
+        deployment_target="iOS18",
+        attention="sdpa",
+        compression="palette-6",
+        sizes=("64x64", "64x128"),
+        chunked=True,
+    )
     assert options.as_options() == {
         "deployment-target": "iOS18",
         "attention": "sdpa",

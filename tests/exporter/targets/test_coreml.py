@@ -154,7 +154,13 @@ def test_sizes_are_the_models_own_unless_told(bundle: Bundle) -> None:
 
 def test_a_job_has_what_was_settled(bundle: Bundle, tmp_path: Path, jobs: list[Job]) -> None:
     lines: list[str] = []
-    options = CoreMlOptions("macOS15", "original", "palette-6", ("64x64", "32x64"), chunked=True)
+    options = CoreMlOptions(
+        deployment_target="macOS15",
+        attention="original",
+        compression="palette-6",
+        sizes=("64x64", "32x64"),
+        chunked=True,
+    )
     manifest = compiled(bundle, tmp_path / "c", jobs, lines, coreml=options, max_memory=9 * 10**9)
     by_name = {job.component: job for job in jobs}
     assert list(by_name) == list(bundle.manifest.components)
