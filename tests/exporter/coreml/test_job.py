@@ -66,7 +66,7 @@ def test_a_unet_computes_what_diffusers_does(
         expected = network(
             torch.from_numpy(sample).float(), 500, torch.from_numpy(text).float()
         ).sample.numpy()
-    feeds = {"sample": sample, "timestep": np.array([500], np.float16)}
+    feeds = {"sample": sample, "timestep": np.array([500], np.float32)}
     found = run(unet, entry, {**feeds, "encoder_hidden_states": text})["noise_pred"]
     assert found.dtype == np.float32
     assert decibels(found, expected) >= 60
@@ -119,6 +119,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(target, "convert", lambda job: (make(job), None))
 
 
+SDPA = CoreMlOptions(deployment_target="iOS18", attention="sdpa")
+TWO_SIZES = CoreMlOptions(deployment_target="iOS18", sizes=("64x64", "32x48"))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
@@ -126,9 +130,17 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("tiny-sd15", {}, 60),
         ("tiny-sd15", {"precision": "fp32"}, 90),
-        ("tiny-sd15", {"coreml": CoreMlOptions("iOS18", "sdpa"), "batch": 1}, 60),
+        (
+            "tiny-sd15",
+            {"coreml": CoreMlOptions(deployment_target="iOS18", attention="sdpa"), "batch": 1},
+            60,
+        ),
         ("tiny-sd15", {"coreml": CoreMlOptions(attention="original", chunked=True)}, 60),
-        ("tiny-sd15", {"coreml": CoreMlOptions("iOS18", sizes=("64x64", "32x48"))}, 60),
+        (
+            "tiny-sd15",
+            {"coreml": CoreMlOptions(deployment_target="iOS18", sizes=("64x64", "32x48"))},
+            60,
+        ),
         ("tiny-sd15", {"coreml": CoreMlOptions(compression="palette-6")}, 15),
         ("tiny-sd21", {"height": 32, "width": 64}, 60),
         ("tiny-sd15-inpaint", {}, 60),
@@ -160,7 +172,7 @@ def test_a_base_and_its_refiner_share_a_bundle(synthesized: Named, tmp_path: Pat
     whole = tmp_path / "whole"
     refiner = SourceOptions(refiner=synthesized("tiny-sdxl-refiner"))
     export(synthesized("tiny-sdxl"), whole, verify="none", source_options=refiner)
-    options = CoreMlOptions("iOS18", sizes=("64x64", "128x64"), chunked=True)
+    options = CoreMlOptions(deployment_target="iOS18", sizes=("64x64", "128x64"), chunked=True)
     compile(whole, tmp_path / "c", target="coreml", coreml=options)
     bundle = open_bundle(tmp_path / "c")
     refined = bundle.manifest.components["unet_refiner"].graphs
@@ -177,7 +189,9 @@ def test_a_base_and_its_refiner_share_a_bundle(synthesized: Named, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_process")
 def test_the_same_bundle_gives_the_same_bytes(portable: Named, tmp_path: Path) -> None:
-    options = CoreMlOptions("iOS18", compression="palette-6", sizes=("64x64", "32x48"))
+    options = CoreMlOptions(
+        deployment_target="iOS18", compression="palette-6", sizes=("64x64", "32x48")
+    )
     for name in ("a", "b"):
         compile(portable("tiny-sd15"), tmp_path / name, target="coreml", coreml=options)
     a, b = (open_bundle(tmp_path / name).manifest for name in ("a", "b"))

@@ -22,7 +22,7 @@ SIZES = {
 }
 ONE = {**SIZES, "batch": 1}
 HALF, WHOLE = "float16", "float32"
-SAMPLE = {"sample": ("sample", (2, 4, 8, 6), HALF), "timestep": ("timestep", (2,), HALF)}
+SAMPLE = {"sample": ("sample", (2, 4, 8, 6), HALF), "timestep": ("timestep", (2,), WHOLE)}
 NOISE = {"out_sample": ("noise_pred", (2, 4, 8, 6), WHOLE)}
 
 
@@ -88,7 +88,7 @@ def test_unet_of_sdxl(sdxl: Bundle) -> None:
         **SAMPLE,
         "encoder_hidden_states": ("encoder_hidden_states", (2, text_width(sdxl), 1, 77), HALF),
         "text_embeds": ("text_embeds", (2, embedding), HALF),
-        "time_ids": ("time_ids", (2, 6), HALF),
+        "time_ids": ("time_ids", (2, 6), WHOLE),
     }
     assert rows(outputs) == NOISE
 
