@@ -71,7 +71,7 @@ def test_wrong_options_are_told_before_work(
         ("coreml", ("unet",), 64, "no portable bundle with a U-Net"),
         (None, ("vae_decoder",), 64, "no portable bundle with a U-Net"),
         (None, ("unet",), 96, "draws 64×96"),
-        (None, ("unet",), 64, "int4 needs iOS18"),
+        (None, ("unet",), 64, "weights as int4"),
     ],
 )
 def test_bundles_that_no_such_call_can_be_made_of_are_refused(
