@@ -56,6 +56,7 @@ def test_text_encoder_of_sd(sd15: Bundle) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "pooled"), [("text_encoder", "pooler_output"), ("text_encoder_2", "text_embeds")]
 )
@@ -81,6 +82,7 @@ def test_unet_of_sd(sd15: Bundle) -> None:
     assert rows(outputs) == NOISE
 
 
+@pytest.mark.slow
 def test_unet_of_sdxl(sdxl: Bundle) -> None:
     inputs, outputs = package_ports(sdxl, "unet", SIZES, HALF)
     embedding = {port.role: port.shape[-1] for port in sdxl.graph("unet").inputs}["text_embeds"]
