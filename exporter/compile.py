@@ -14,7 +14,7 @@ from exporter.coreml.options import NO_OPTIONS, CoreMlOptions
 from exporter.errors import CompileError
 from exporter.fingerprint import Fingerprint, fingerprint
 from exporter.memory import limited
-from exporter.picture_size import check_picture_size
+from exporter.picture_size import check_picture_size, picture_axes
 from exporter.progress import Progress, silent
 from exporter.scan import Scan
 from exporter.staged_files import copy_file, list_files, write_manifest
@@ -23,9 +23,6 @@ from exporter.targets import LAYOUTS, Compiled, Target, configured_target
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.errors import UsageError, unknown_name
 from runtimes.manifest import Arithmetic, Component, Defaults, Manifest, Provenance
-
-_TEXT_LENGTH = 77
-"""Tokens that CLIP reads: an engine of fixed sizes takes one such stretch of text."""
 
 
 def compile(  # the verb's name, which design gives to the Python call as well
@@ -192,14 +189,7 @@ def _sizes(bundle: Bundle, name: str, config: CompileConfig) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     if config.height is not None and config.width is not None:
-        factor = bundle.manifest.latents.vae_factor
-        sizes = {
-            "image_height": config.height,
-            "image_width": config.width,
-            "height": config.height // factor,
-            "width": config.width // factor,
-            "sequence": _TEXT_LENGTH,
-        }
+        sizes = picture_axes(bundle, config.height, config.width)
     if config.batch is not None:
         sizes["batch"] = config.batch if _is_unet(bundle, name) else 1
     ports = (*bundle.graph(name).inputs, *bundle.graph(name).outputs)

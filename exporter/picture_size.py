@@ -6,6 +6,25 @@ from typing import cast
 
 from runtimes.bundle import Bundle, read_json
 from runtimes.errors import UsageError
+from runtimes.tokenizer_files import CONTEXT_LENGTH
+
+
+def picture_axes(bundle: Bundle, height: int, width: int) -> dict[str, int]:
+    """Sizes by symbolic axis, for all but the batch.
+
+    Args:
+        bundle: the portable bundle.
+        height: pixels.
+        width: likewise.
+    """
+    factor = bundle.manifest.latents.vae_factor
+    return {
+        "image_height": height,
+        "image_width": width,
+        "height": height // factor,
+        "width": width // factor,
+        "sequence": CONTEXT_LENGTH,
+    }
 
 
 def check_picture_size(bundle: Bundle, height: int, width: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from exporter.components import component as load_component
@@ -23,7 +24,7 @@ from exporter.source import Source, SourceOptions, open_source
 from exporter.sources.canonical import canonical_scheduler, encode
 from exporter.weights import Tensor, cast_to
 from runtimes.errors import UsageError
-from runtimes.manifest import Refiner
+from runtimes.manifest import Manifest, Refiner
 from runtimes.samplers.config_fields import check_fields
 
 COMPONENT = "unet_refiner"
@@ -192,3 +193,12 @@ def _same(one: Tensor, other: Tensor) -> bool:
         return np.array_equal(narrow.read(), cast_to(wide.read(), "F16"))
     except SourceError:  # it overflows
         return False
+
+
+def as_seen(manifest: Manifest, name: str) -> Manifest:
+    """A manifest as a component takes it: a refiner has its own scheduler and prediction."""
+    refiner = manifest.refiner
+    if refiner is None or name != refiner.component:
+        return manifest
+    own = {"prediction_type": refiner.prediction_type, "scheduler": refiner.scheduler}
+    return msgspec.structs.replace(manifest, **own)

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from exporter.cached_journal import cached_journal
-from exporter.components import component as load_component
 from exporter.compressed_thresholds import COMPONENTS_DB, asked_db
 from exporter.errors import SourceError
 from exporter.fingerprint import Fingerprint, fingerprint
@@ -27,8 +26,9 @@ from exporter.needs import announce
 from exporter.phases import VERIFY, begin, work_on
 from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
+from exporter.rebuilt import rebuilt
 from exporter.reference import Carried, Sample, carried_widths, run_reference
-from exporter.refiner import open_refiner, prepare_both
+from exporter.refiner import as_seen, open_refiner, prepare_both
 from exporter.report import (
     THRESHOLDS_DB,
     Array,
@@ -46,12 +46,11 @@ from exporter.verified_engine import CORE_ML, check_nodes, engine_told, verifyin
 from exporter.verified_sizes import each_size
 from exporter.verify_image import check_drawable, with_image
 from exporter.verify_layers import verify_layers
-from exporter.weights import read_header
 from runtimes.batching import run_batched
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.component import as_fed
 from runtimes.engine import Engine, load_engine_class
-from runtimes.errors import BundleError, UsageError
+from runtimes.errors import UsageError
 from runtimes.manifest import MANIFEST_NAME, Graph, Manifest
 
 
@@ -212,7 +211,7 @@ def _by_layer(
     progress: Progress,
 ) -> tuple[ComponentReport, Carried]:
     threshold = threshold_db(manifest, manifest.components[name].graphs["model"])
-    seen = _as_seen(manifest, name)
+    seen = as_seen(manifest, name)
     return verify_layers(folder, seen, name, item, carried, threshold, progress)
 
 
@@ -237,7 +236,7 @@ def verify_component(
     label = name if label is None else label
     progress(f"{label}: running torch for reference")
     start = time.perf_counter()
-    samples, carried = run_reference(folder, _as_seen(manifest, name), item, carried)
+    samples, carried = run_reference(folder, as_seen(manifest, name), item, carried)
     referenced = time.perf_counter()
     found = _run_engine(folder, graph, samples, device)
     compared = _compare(graph, samples, found)
@@ -294,7 +293,7 @@ def references(
         )
     else:
         reference = bundle if against is None else open_bundle(against)
-        found = {name: _from_recipe(reference, name) for name in names}
+        found = {name: rebuilt(reference, name) for name in names}
     for name, item in found.items():
         _check_same_network(bundle, name, item, against or bundle.path)
     return found
@@ -311,28 +310,6 @@ def _check_same_network(bundle: Bundle, name: str, item: Prepared, against: Path
                 f"{against} is another model than {bundle.path} was made from: {name}'s {key} is "
                 f"{list(tensor.shape)} in place of {wanted}."
             )
-
-
-def _from_recipe(bundle: Bundle, name: str) -> Prepared:
-    bundle.graph(name)
-    recipe = bundle.manifest.components[name].recipe
-    if recipe is None:
-        raise BundleError(
-            f"{bundle.path} holds {name} in its engine's form alone; give the source or the "
-            "portable bundle to compare with: --against."
-        )
-    component = load_component(recipe.component)
-    weights = read_header(bundle.path / recipe.weights)
-    return Prepared(component, read_json(bundle.path / recipe.config), weights)
-
-
-def _as_seen(manifest: Manifest, name: str) -> Manifest:
-    """A manifest as a component takes it: a refiner has its own scheduler and prediction."""
-    refiner = manifest.refiner
-    if refiner is None or name != refiner.component:
-        return manifest
-    own = {"prediction_type": refiner.prediction_type, "scheduler": refiner.scheduler}
-    return msgspec.structs.replace(manifest, **own)
 
 
 def _asked(graph: Graph, threshold: float) -> str:

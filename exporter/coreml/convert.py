@@ -9,6 +9,8 @@ from exporter.coreml.lower import load_rules
 from exporter.coreml.lower.rules import MIL_DTYPES, Constants, Lowering, Var, builder
 from exporter.coreml.program import Program, shape_of, value_of
 
+_MIL_NAMES = {"float16": "fp16", "float32": "fp32"}
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -73,15 +75,15 @@ def add_function(
 def _cast_in(mb: Any, program: Program, feature: Feature, function: Any) -> Var:
     """What a placeholder stands for: the input in the dtype that the program takes."""
     wanted = MIL_DTYPES[value_of(program.inputs[feature.port]).dtype]
-    given, short = function.inputs[feature.name], {"float16": "fp16", "float32": "fp32"}
-    if short[feature.dtype] == wanted:
+    given = function.inputs[feature.name]
+    if _MIL_NAMES[feature.dtype] == wanted:
         return given
     return mb.cast(x=given, dtype=wanted)
 
 
 def _cast_out(mb: Any, lowering: Lowering, program: Program, feature: Feature) -> Var:
     found = lowering.var(program.outputs[feature.port])
-    short = {"float16": "fp16", "float32": "fp32"}[feature.dtype]
+    short = _MIL_NAMES[feature.dtype]
     if MIL_DTYPES[value_of(program.outputs[feature.port]).dtype] == short:
         return mb.identity(x=found, name=feature.name)
     return mb.cast(x=found, dtype=short, name=feature.name)

@@ -26,12 +26,11 @@ from exporter.coreml.swift import check_packages, package_names
 from exporter.coreml.swift_notes import obstacles
 from exporter.coreml.targets import check_target
 from exporter.phases import CONVERT, begin
+from exporter.picture_size import picture_axes
+from exporter.rebuilt import recipe_of
 from exporter.weight_map import Mapped, write_weight_map
 from runtimes.bundle import Bundle, open_bundle, read_json
 from runtimes.manifest import Arithmetic, Component, DType, Graph, Port
-
-TEXT_LENGTH = 77
-"""Tokens that CLIP reads, and a U-Net is told."""
 
 _STORED = {"fp16": "F16", "fp32": "F32"}
 _DTYPES: dict[str, DType] = {"fp16": "float16", "fp32": "float32"}
@@ -99,8 +98,7 @@ def make(job: Job) -> Component:
     """
     bundle = open_bundle(job.bundle)
     folder = Path(job.folder) / job.component
-    recipe = bundle.manifest.components[job.component].recipe
-    assert recipe is not None, "a portable bundle has recipes"
+    recipe = recipe_of(bundle, job.component)
     deployment = check_target(job.deployment_target)
     with mapped_weights(bundle.path / recipe.weights, _STORED[job.precision], folder) as arrays:
         forms = [_form(job, bundle, size, arrays) for size in _own_sizes(job, bundle)]
@@ -128,25 +126,12 @@ def _own_sizes(job: Job, bundle: Bundle) -> tuple[Size, ...]:
     return job.sizes if any(len(port.shape) == 4 for port in ports) else job.sizes[:1]
 
 
-def _axes(job: Job, bundle: Bundle, size: Size) -> dict[str, int]:
-    """A size for every symbolic axis."""
-    factor = bundle.manifest.latents.vae_factor
-    return {
-        "batch": job.batch,
-        "sequence": TEXT_LENGTH,
-        "image_height": size[0],
-        "image_width": size[1],
-        "height": size[0] // factor,
-        "width": size[1] // factor,
-    }
-
-
 def _form(job: Job, bundle: Bundle, size: Size, arrays: Mapping[str, Array]) -> _Form:
     """Captures and rewrites a component at one size."""
-    recipe = bundle.manifest.components[job.component].recipe
-    assert recipe is not None
+    recipe = recipe_of(bundle, job.component)
     wrapper, config = load_component(recipe.component), read_json(bundle.path / recipe.config)
-    axes, half = _axes(job, bundle, size), job.precision == "fp16"
+    axes = {**picture_axes(bundle, *size), "batch": job.batch}
+    half = job.precision == "fp16"
     inputs, outputs = package_ports(bundle, job.component, axes, _DTYPES[job.precision])
     repeat = {port.role: port.repeat for port in inputs}
     program = capture_program(wrapper, config, axes, half=half, exact=EXACT, repeat=repeat)

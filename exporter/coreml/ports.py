@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from exporter.rebuilt import recipe_of
 from exporter.targets import fixed_ports
 from runtimes.bundle import Bundle
 from runtimes.manifest import DType, Graph, Port
@@ -57,8 +58,7 @@ def package_ports(
 
 def _kind(bundle: Bundle, name: str) -> str:
     """A text encoder of either kind, a U-Net of base or refiner, a half of the VAE."""
-    recipe = bundle.manifest.components[name].recipe
-    assert recipe is not None, "a portable bundle has recipes"
+    recipe = recipe_of(bundle, name)
     return "text_encoder" if recipe.component.startswith("text_encoder") else recipe.component
 
 

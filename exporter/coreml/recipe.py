@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.components import component as load_component
 from exporter.coreml.compress.activations import calibrate
 from exporter.coreml.compress.quantization import (
     QUANTIZATION_NAME,
@@ -23,9 +22,10 @@ from exporter.coreml.compress.scheme import Kind, Scheme
 from exporter.coreml.compress.sensitivity import measure_sensitivity
 from exporter.prepare import Prepared
 from exporter.progress import Progress
+from exporter.rebuilt import rebuilt, recipe_of
 from exporter.reference import Carried, Sample, carried_widths, run_reference
-from exporter.weights import read_header
-from runtimes.bundle import Bundle, read_json
+from exporter.refiner import as_seen
+from runtimes.bundle import Bundle
 
 _EVERY = 2
 """Of a trajectory's calls every second is taken: each costs a run for every weight and width."""
@@ -33,9 +33,7 @@ _EVERY = 2
 
 def weights_sha256(bundle: Bundle, name: str) -> str:
     """Of a component's weight file in a portable bundle."""
-    recipe = bundle.manifest.components[name].recipe
-    assert recipe is not None, "a portable bundle has recipes"
-    return bundle.manifest.files[recipe.weights].sha256
+    return bundle.manifest.files[recipe_of(bundle, name).weights].sha256
 
 
 def needs_recipe(scheme: Scheme) -> bool:
@@ -61,7 +59,7 @@ def write_recipe(
         UsageError: the budget is too small.
         SourceError: the network's values aren't finite.
     """
-    item, sha256 = _prepared(bundle, name), weights_sha256(bundle, name)
+    item, sha256 = rebuilt(bundle, name), weights_sha256(bundle, name)
     found: Quantization | RoundedReads
     if scheme.activations:
         found = _reads(bundle, name, item, sha256, given, progress)
@@ -113,22 +111,11 @@ def _reads(
     )
 
 
-def _prepared(bundle: Bundle, name: str) -> Prepared:
-    recipe = bundle.manifest.components[name].recipe
-    assert recipe is not None, "a portable bundle has recipes"
-    weights = read_header(bundle.path / recipe.weights)
-    return Prepared(
-        load_component(recipe.component), read_json(bundle.path / recipe.config), weights
-    )
-
-
 def _samples(bundle: Bundle, name: str, item: Prepared, progress: Progress) -> list[Sample]:
     """Calls of a component on what torch makes of real prompts in those before it."""
     progress(f"{name}: running torch for the calls that its losses are measured on")
     carried = Carried.initial(bundle.manifest, *carried_widths(item.config))
     for encoder in bundle.manifest.tokenizers:
-        _, carried = run_reference(
-            bundle.path, bundle.manifest, _prepared(bundle, encoder), carried
-        )
-    samples, _ = run_reference(bundle.path, bundle.manifest, item, carried)
+        _, carried = run_reference(bundle.path, bundle.manifest, rebuilt(bundle, encoder), carried)
+    samples, _ = run_reference(bundle.path, as_seen(bundle.manifest, name), item, carried)
     return samples[1::_EVERY]

@@ -155,7 +155,7 @@ class CoreMl(Target):
             sizes=settled.sizes,
             batch=sizes["batch"],
             unet_batch=settled.batch,
-            chunked=self._options.chunked and name.startswith("unet"),
+            chunked=self._options.chunked and name in UNETS,
             max_memory=self._max_memory,
         )
         entry, peak = convert(job)

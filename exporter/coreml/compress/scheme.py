@@ -28,8 +28,8 @@ from runtimes.errors import UsageError
 PALETTE_BITS = (1, 2, 3, 4, 6, 8)
 """Widths of an index that Core ML has; it has none of 5 or 7 bits."""
 
-_EVERYWHERE = (1, 2, 4, 6, 8)
-"""Those that iOS 16 has already."""
+MIXED_BITS = (1, 2, 4, 6, 8)
+"""Widths that a mixed scheme chooses from: those of iOS 16, so that every target takes the mix."""
 
 MIXED_RANGE = (1.0, 16.0)
 """Between one bit a weight and halves as they are, both excluded."""
@@ -139,7 +139,7 @@ def plain(scheme: Scheme) -> Scheme:
     if scheme.activations:
         return _LINEAR["int8"]
     if scheme.kind is Kind.MIXED:
-        return palette(min(bits for bits in _EVERYWHERE if bits >= min(scheme.bits, 8)))
+        return palette(min(bits for bits in MIXED_BITS if bits >= min(scheme.bits, 8)))
     return scheme
 
 

@@ -13,15 +13,12 @@ import numpy as np
 
 from exporter.coreml.compress.compression import is_compressible
 from exporter.coreml.compress.replaced import ReplacedNetwork, given_values
-from exporter.coreml.compress.scheme import palette
+from exporter.coreml.compress.scheme import MIXED_BITS, palette
 from exporter.coreml.compress.tensor import compress
 from exporter.errors import SourceError
 from exporter.prepare import Prepared
 from exporter.progress import Progress, silent
 from exporter.reference import Sample
-
-MIXED_BITS = (1, 2, 4, 6, 8)
-"""Widths that a mixed scheme chooses from: those of iOS 16, so that every target takes the mix."""
 
 
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
